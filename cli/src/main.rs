@@ -1,0 +1,2 @@
+//! phasegate
+fn main() {}

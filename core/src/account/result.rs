@@ -1,0 +1,401 @@
+//! `run.json`, as types. A value that is not known is `None`, written as
+//! `null`; never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{PhaseId, ServiceId};
+use crate::message::{BaselineKind, ReleasedBy};
+use crate::plan::PhaseKind;
+use crate::reading::FamilyType;
+use crate::time::Tick;
+
+/// The version of this schema.
+pub const SCHEMA_VERSION: &str = "1.0";
+
+/// The whole result of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the names are the contract's own
+pub struct RunResult {
+    pub schema_version: String,
+    pub tool: Tool,
+    pub run_id: String,
+    pub seed: u64,
+    pub outcome: RunOutcome,
+    /// Why it is not `completed`, in sentences.
+    pub reasons: Vec<String>,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339.
+    pub finished_at: String,
+    /// As resolved, secrets out.
+    pub config: serde_json::Value,
+    pub phases: Vec<PhaseResult>,
+    pub boundaries: Vec<BoundaryResult>,
+    pub windows: Vec<Window>,
+    /// Domain → handed in by every producer. A domain that nobody had to hand
+    /// in is absent.
+    pub results_joined: BTreeMap<String, bool>,
+    pub client: ClientResult,
+}
+
+/// Who wrote the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Tool {
+    pub name: String,
+    pub version: String,
+}
+
+/// How the run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// As planned.
+    Completed,
+    /// To the end, but something was evicted, missing or written off.
+    Degraded,
+    /// By Ctrl-C or SIGTERM.
+    Cancelled,
+    /// A phase failed, or the run could not go on.
+    Failed,
+}
+
+/// One phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PhaseResult {
+    pub phase_id: PhaseId,
+    pub name: String,
+    pub kind: PhaseKind,
+    pub index: usize,
+    pub seamless: bool,
+    /// The moment of the first possible credit; `None` if it never started.
+    pub start_ns: Option<Tick>,
+    pub sending_complete_ns: Option<Tick>,
+    pub end_ns: Option<Tick>,
+    pub requests: RequestCounts,
+    /// Metric name → statistics. Every metric of the contract that applies to
+    /// the endpoint is here; one that could not be measured has count 0 and
+    /// `null` values.
+    pub metrics: BTreeMap<String, MetricStats>,
+    /// Error class (`connect`, `timeout`, `status_429`, …) → number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, u64>,
+    pub server_metrics: Vec<ServerMetric>,
+    pub gpus: Vec<GpuResult>,
+    pub reconciliation: Vec<Reconciliation>,
+    pub verdict: Verdict,
+    pub notes: Vec<String>,
+}
+
+/// A phase's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RequestCounts {
+    pub sent: u64,
+    pub completed: u64,
+    pub errors: u64,
+    pub cancelled: u64,
+}
+
+/// Statistics of one metric. Percentiles by nearest rank: the smallest value
+/// such that at least p % of the values are not above it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct MetricStats {
+    pub unit: String,
+    pub count: u64,
+    pub avg: Option<f64>,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    /// Of the population.
+    pub std: Option<f64>,
+    pub p50: Option<f64>,
+    pub p90: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    /// Where the values no longer fitted and percentiles come from a histogram:
+    /// their largest relative error. Absent where they are exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_error: Option<f64>,
+}
+
+/// What one series of a server did in a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ServerMetric {
+    pub endpoint: String,
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: FamilyType,
+    pub labels: BTreeMap<String, String>,
+    /// Of a counter, histogram or summary; `null` where it could not be read at
+    /// both boundaries. Absent for a gauge.
+    #[serde(default, skip_serializing_if = "Maybe::is_absent")]
+    pub delta: Maybe<Delta>,
+    /// Of a gauge. Absent for others.
+    #[serde(default, skip_serializing_if = "Maybe::is_absent")]
+    pub stats: Maybe<GaugeStats>,
+    /// Why `delta` or `stats` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// It fell, so it was set back inside the phase.
+    pub reset: bool,
+}
+
+/// A field that may be absent, `null` or there.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Maybe<T> {
+    /// The field does not apply and is not written.
+    #[default]
+    Absent,
+    /// Not known: written as `null`.
+    Unknown,
+    /// Known.
+    Known(T),
+}
+
+impl<T> Maybe<T> {
+    /// Whether the field does not apply.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    /// The value, if it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Absent | Self::Unknown => None,
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Maybe<T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.known().serialize(s)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(match Option::deserialize(d)? {
+            Some(value) => Self::Known(value),
+            None => Self::Unknown,
+        })
+    }
+}
+
+/// What a counter, histogram or summary did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[allow(missing_docs)]
+pub enum Delta {
+    Counter {
+        total: f64,
+        rate_per_s: Option<f64>,
+    },
+    Histogram {
+        count: f64,
+        sum: Option<f64>,
+        /// Upper bound as written by the server → observations not above it,
+        /// in ascending order of the bound.
+        #[serde(with = "ordered_map")]
+        buckets: Vec<(String, f64)>,
+        /// `p50`, `p90`, `p95`, `p99`.
+        quantiles: BTreeMap<String, Quantile>,
+    },
+    Summary {
+        count: Option<f64>,
+        sum: Option<f64>,
+    },
+}
+
+/// A quantile of a histogram: the bounds of the bucket it lies in (`null` is
+/// unbounded) and the linear interpolation, an estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Quantile {
+    pub lower: Option<f64>,
+    pub upper: Option<f64>,
+    pub estimate: Option<f64>,
+}
+
+/// What a gauge did, time-weighted over the phase.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct GaugeStats {
+    pub avg: f64,
+    pub min: f64,
+    pub max: f64,
+    pub last: f64,
+}
+
+/// What one GPU did in a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct GpuResult {
+    pub uuid: String,
+    pub index: Option<u32>,
+    pub name: Option<String>,
+    pub energy_j: Option<f64>,
+    pub energy_error_j: Option<f64>,
+    pub power_w: AvgMax,
+    pub utilization_pct: AvgMax,
+    pub memory_used_mib: Max,
+    pub temperature_c: Max,
+    /// Why `energy_j` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A time-weighted average and a maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct AvgMax {
+    pub avg: Option<f64>,
+    pub max: Option<f64>,
+}
+
+/// A maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Max {
+    pub max: Option<f64>,
+}
+
+/// The client's own count against the server's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Reconciliation {
+    pub server_metric: String,
+    pub client: Option<f64>,
+    pub server: Option<f64>,
+    pub status: ReconciliationStatus,
+}
+
+/// Whether the two ledgers agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum ReconciliationStatus {
+    Match,
+    Mismatch,
+    Unknown,
+}
+
+/// How far a phase's telemetry can be trusted; the order is from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// None of the others.
+    Clean,
+    /// A seamless neighbour was in flight at a boundary.
+    Overlapped,
+    /// The server was still publishing when settling timed out.
+    Unsettled,
+    /// A registered collector has no reading at a boundary.
+    Incomplete,
+    /// The two ledgers disagree, or a counter was reset inside the phase.
+    Contaminated,
+}
+
+/// One boundary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BoundaryResult {
+    pub phase_id: PhaseId,
+    pub kind: BaselineKind,
+    pub requested_ns: Tick,
+    pub closed_ns: Tick,
+    pub released_by: ReleasedBy,
+    /// `null` where settling was not asked for or cannot be told.
+    pub settled: Option<bool>,
+    pub in_flight: u64,
+    pub collectors: Vec<BoundaryCollector>,
+}
+
+/// One collector at a boundary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BoundaryCollector {
+    pub service_id: ServiceId,
+    pub status: BoundaryStatus,
+    pub error: Option<String>,
+    pub attempts: u32,
+    pub reading_start_ns: Option<Tick>,
+    pub reading_end_ns: Option<Tick>,
+}
+
+/// How a collector stood at a boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum BoundaryStatus {
+    Captured,
+    Failed,
+    Missing,
+    Late,
+    Evicted,
+}
+
+/// The time between two neighbouring boundaries and the phases active in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Window {
+    pub from_ns: Tick,
+    pub to_ns: Tick,
+    pub phases: Vec<String>,
+}
+
+/// What the client says of itself.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ClientResult {
+    pub dispatch_lag_us: LagStats,
+    pub cpu_s: Option<f64>,
+    pub peak_rss_mib: Option<f64>,
+    /// `null` until something can tell.
+    pub client_bound: Option<bool>,
+}
+
+/// The client's own delay between a planned and an actual start.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct LagStats {
+    pub p50: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+}
+
+mod ordered_map {
+    use core::fmt;
+
+    use serde::de::{MapAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(map: &[(String, f64)], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(map.iter().map(|(k, v)| (k, v)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Vec<(String, f64)>, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vec<(String, f64)>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of bucket bounds to counts")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+        d.deserialize_map(Entries)
+    }
+}

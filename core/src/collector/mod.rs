@@ -1,0 +1,1 @@
+//! Readings on a timer and on request.

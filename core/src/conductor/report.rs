@@ -1,0 +1,66 @@
+//! What the conductor knows of the phases when it is done.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::PhaseId;
+use crate::message::{BaselineKind, GateRefusal, PhaseCounts, ReleasedBy};
+use crate::time::Tick;
+
+/// Every phase of the plan, in order, whether it was started or not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ConductorReport {
+    /// One entry a phase of the plan.
+    pub phases: Vec<PhaseReport>,
+    /// The run was cancelled before it was done.
+    pub cancelled: bool,
+}
+
+/// What became of one phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseReport {
+    /// The phase.
+    pub phase: PhaseId,
+    /// The moment of its first possible credit; `None` if it never started.
+    pub start: Option<Tick>,
+    /// When it stopped sending.
+    pub sending_complete: Option<Tick>,
+    /// When its last request was back or written off.
+    pub end: Option<Tick>,
+    /// Its requests.
+    pub counts: PhaseCounts,
+    /// Of the cancelled ones, those that never came back.
+    pub written_off: u64,
+    /// Open loop: arrivals whose planned time had come and that were not sent
+    /// when the phase stopped sending, because the concurrency cap was binding.
+    pub unsent: u64,
+    /// Why it failed, if it did.
+    pub failure: Option<PhaseFailure>,
+    /// The gates as the gate client saw them, in the order in which they were
+    /// released.
+    pub gates: Vec<GateWait>,
+}
+
+/// Why a phase failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseFailure {
+    /// Its START gate was refused.
+    #[error("its START gate was refused: {0}")]
+    StartRefused(GateRefusal),
+}
+
+/// One wait at a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateWait {
+    /// The phase's start or its end.
+    pub kind: BaselineKind,
+    /// When the gate was asked for.
+    pub asked: Tick,
+    /// When the phase went on.
+    pub released: Tick,
+    /// Why. `Timeout` here means that no grant came in time, which the
+    /// controller's own record of the boundary may not know.
+    pub by: ReleasedBy,
+    /// Requests in flight when it was asked for.
+    pub in_flight: u64,
+}

@@ -1,0 +1,72 @@
+//! What the controller knows of the run when it is done.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Domain, ServiceId};
+use crate::message::{BoundaryOutcome, DomainSummary, ShutdownReason};
+use crate::time::Tick;
+
+/// The controller's side of the result.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ControllerReport {
+    /// Every boundary, in the order in which it was asked for, late
+    /// acknowledgements included.
+    pub boundaries: Vec<BoundaryOutcome>,
+    /// Every result domain that somebody had to hand in.
+    pub domains: BTreeMap<Domain, DomainReport>,
+    /// Every service that was taken out, in order.
+    pub evictions: Vec<Eviction>,
+    /// Services that were not ready when the run began.
+    pub not_ready: Vec<ServiceId>,
+    /// Why the run was shut down; `None` if it was not.
+    pub shutdown: Option<ShutdownReason>,
+    /// Acknowledgements that changed nothing.
+    pub odd_acks: OddAcks,
+}
+
+/// How a domain was joined.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DomainReport {
+    /// What each producer handed in.
+    pub results: BTreeMap<ServiceId, DomainSummary>,
+    /// Producers that were evicted before they handed in theirs.
+    pub evicted: BTreeMap<ServiceId, String>,
+    /// Producers that still owe theirs.
+    pub pending: Vec<ServiceId>,
+}
+
+impl DomainReport {
+    /// Whether every producer has handed in its result.
+    #[must_use]
+    pub fn joined(&self) -> bool {
+        self.evicted.is_empty() && self.pending.is_empty()
+    }
+}
+
+/// A service that was taken out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// The service.
+    pub service: ServiceId,
+    /// Why: `disabled: …`, `failed: …`, `stopped`, `silent for 5 s`.
+    pub reason: String,
+    /// It said itself, before it was asked anything, that it takes no part:
+    /// that does not degrade the run.
+    pub excused: bool,
+    /// When.
+    pub at: Tick,
+}
+
+/// Acknowledgements that changed nothing, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OddAcks {
+    /// For a boundary that was never asked for, or from a service that was not
+    /// asked.
+    pub unknown: u64,
+    /// From a service that had answered already.
+    pub duplicate: u64,
+    /// After the boundary was closed.
+    pub late: u64,
+}

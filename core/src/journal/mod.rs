@@ -1,0 +1,1 @@
+//! Every input, in order; encode, decode, replay.

@@ -1,0 +1,5 @@
+//! The client's books: records in, finalised once.
+//!
+//! - [`report`]: what the ledger knows at the end.
+
+pub mod report;

@@ -1,0 +1,40 @@
+//! The phasegate protocol and all of its arithmetic, as pure state machines.
+//!
+//! Nothing in this crate reads a clock, opens a socket, spawns a task or asks
+//! the operating system for randomness: time comes in as a [`Tick`], events as
+//! inputs, and whatever must happen goes out as effects. The same inputs give
+//! the same effects, byte for byte, so that a run can be replayed from its
+//! journal and simulated by the million.
+//!
+//! Who lives here:
+//! - [`time`], [`id`], [`seed`]: the small types everything is named and
+//!   ordered by.
+//! - [`machine`], [`timers`]: the shape of a machine and its timer table.
+//! - [`message`]: what services say to each other, and the envelope.
+//! - [`plan`]: a validated description of a run.
+//! - [`record`], [`reading`]: what the client and the telemetry observed.
+//! - [`controller`], [`conductor`], [`collector`], [`ledger`], [`readiness`]:
+//!   the machines.
+//! - [`account`]: deltas, windows, statistics, verdicts, and `run.json`.
+//! - [`journal`]: every input, in order; encode, decode, replay.
+
+pub mod account;
+pub mod collector;
+pub mod conductor;
+pub mod controller;
+pub mod id;
+pub mod journal;
+pub mod ledger;
+pub mod machine;
+pub mod message;
+pub mod plan;
+pub mod readiness;
+pub mod reading;
+pub mod record;
+pub mod seed;
+pub mod time;
+pub mod timers;
+
+pub use id::{CreditId, PhaseId, ServiceId};
+pub use machine::{Deadline, Machine, Sink};
+pub use time::Tick;

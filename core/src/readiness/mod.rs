@@ -1,0 +1,1 @@
+//! Waits until the endpoint answers, or gives up.

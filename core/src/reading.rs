@@ -1,0 +1,165 @@
+//! What telemetry observed: one reading of one source.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{PhaseId, ServiceId};
+use crate::message::{BaselineKind, CollectError};
+use crate::time::Tick;
+
+/// A reading, or the failure to take one: one line of `server_metrics.jsonl` or
+/// `gpu_telemetry.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The collector.
+    pub service: ServiceId,
+    /// What was read: the URL without credentials, or `nvml`.
+    pub source: String,
+    /// The boundary that asked for it; `None` for a periodic reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<BoundaryMark>,
+    /// When it began.
+    #[serde(rename = "start_ns")]
+    pub start: Tick,
+    /// When the first byte came, where the source has bytes.
+    #[serde(rename = "first_byte_ns", default, skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<Tick>,
+    /// When it was complete. Every sample belongs somewhere in
+    /// `[start, end]`.
+    #[serde(rename = "end_ns")]
+    pub end: Tick,
+    /// The samples.
+    #[serde(flatten)]
+    pub body: ReadingBody,
+}
+
+/// Which boundary a reading was taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BoundaryMark {
+    /// The phase.
+    pub phase: PhaseId,
+    /// Its start or its end.
+    pub kind: BaselineKind,
+}
+
+/// The samples of a reading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadingBody {
+    /// Prometheus families.
+    Families(Vec<Family>),
+    /// One sample a GPU.
+    Gpus(Vec<GpuSample>),
+    /// The reading failed.
+    Error(CollectError),
+}
+
+/// What kind of metric a family is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FamilyType {
+    /// Only grows, but for resets.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts per bucket, with sum and count.
+    Histogram,
+    /// Quantiles computed by the server, with sum and count.
+    Summary,
+    /// Not said.
+    Untyped,
+}
+
+/// A metric family. `name` is without `_total`, `_bucket`, `_sum`, `_count`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Family {
+    /// The family's name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: FamilyType,
+    /// Its series, in the order of their labels.
+    pub series: Vec<Series>,
+}
+
+/// One series of a family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// The labels, without `le` and `quantile`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The value.
+    #[serde(flatten)]
+    pub value: Value,
+}
+
+/// A series' value. A value that is not finite is written as `null` and read as
+/// NaN.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    /// Of a counter, gauge or untyped series.
+    Value(#[serde(with = "maybe_finite")] f64),
+    /// Of a histogram.
+    Histogram(Histogram),
+    /// Of a summary.
+    Summary {
+        /// The sum of observations, if given.
+        sum: Option<f64>,
+        /// The number of observations, if given.
+        count: Option<f64>,
+    },
+}
+
+/// A cumulative histogram, as exposed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Upper bounds as written by the server (`0.1`, `+Inf`) with cumulative
+    /// counts, in ascending order of the bound.
+    pub buckets: Vec<(String, f64)>,
+    /// The sum of observations, if given.
+    pub sum: Option<f64>,
+    /// The number of observations, if given.
+    pub count: Option<f64>,
+}
+
+/// One sample of one GPU. A field that the GPU or exporter does not give is
+/// `None`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct GpuSample {
+    /// The GPU's UUID, or what the exporter calls it.
+    pub uuid: String,
+    /// Its index on its host.
+    pub index: Option<u32>,
+    /// Its model.
+    pub name: Option<String>,
+    /// Energy since the driver was loaded, in millijoules.
+    pub energy_mj: Option<u64>,
+    /// Power, in milliwatts.
+    pub power_mw: Option<u64>,
+    /// Utilisation, in percent.
+    pub utilization_pct: Option<f64>,
+    /// Memory in use, in MiB.
+    pub memory_used_mib: Option<f64>,
+    /// Memory in all, in MiB.
+    pub memory_total_mib: Option<f64>,
+    /// Temperature, in °C.
+    pub temperature_c: Option<f64>,
+    /// Clock of the multiprocessors, in MHz.
+    pub sm_clock_mhz: Option<f64>,
+    /// Clock of the memory, in MHz.
+    pub memory_clock_mhz: Option<f64>,
+}
+
+mod maybe_finite {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64(*value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+        Ok(Option::<f64>::deserialize(d)?.unwrap_or(f64::NAN))
+    }
+}

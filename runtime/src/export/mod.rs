@@ -1,0 +1,1 @@
+//! Artifacts, written as the run goes.
