@@ -1,1 +1,16 @@
 //! Artifacts, written as the run goes.
+//!
+//! - [`lines`]: a file of JSON lines behind a bounded queue and a thread.
+//! - [`records`]: `records.jsonl`.
+//! - [`readings`]: `server_metrics.jsonl` and `gpu_telemetry.jsonl`.
+//! - [`journal`]: `journal.bin`.
+//! - [`summary`]: `run.json` and `metrics.csv`, at the end.
+//!
+//! Nothing here is waited for while load is being sent: what a slow disk cannot
+//! take is counted, and said in the result.
+
+pub mod journal;
+pub mod lines;
+pub mod readings;
+pub mod records;
+pub mod summary;

@@ -1,0 +1,123 @@
+//! `journal.bin`: every input that the core was given, in order.
+//!
+//! Nodes encode their own inputs and hand them to one thread, which seals them
+//! into checksummed blocks. What a slow disk cannot take is dropped and counted:
+//! such a journal says at its end that it is incomplete.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use phasegate_core::Tick;
+use phasegate_core::journal::{Encoder, Entry, EntryKind, Header, digest, encode_input};
+use serde::Serialize;
+
+/// How many entries may wait for the disk before further ones are dropped.
+const QUEUE: usize = 65_536;
+
+/// An entry may lie so long in memory.
+const FLUSH: Duration = Duration::from_millis(200);
+
+/// One node's way into the journal.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    node: u8,
+    queue: SyncSender<Entry>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    /// The bytes of an input, to be recorded once its effects are known.
+    #[must_use]
+    pub fn encode<I: Serialize>(&self, input: &I) -> Vec<u8> {
+        encode_input(input)
+    }
+
+    /// Records an input and what it caused.
+    pub fn input<E: Serialize>(&self, at: Tick, input: Vec<u8>, effects: &[E]) {
+        self.push(at, EntryKind::Input(input), effects);
+    }
+
+    /// Records that a deadline came, and what that caused.
+    pub fn timeout<E: Serialize>(&self, at: Tick, effects: &[E]) {
+        self.push(at, EntryKind::Timeout, effects);
+    }
+
+    fn push<E: Serialize>(&self, at: Tick, kind: EntryKind, effects: &[E]) {
+        let entry = Entry { node: self.node, at, kind, effects: digest(effects) };
+        if self.queue.try_send(entry).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The journal's file and its thread.
+#[derive(Debug)]
+pub struct JournalFile {
+    path: PathBuf,
+    queue: SyncSender<Entry>,
+    thread: JoinHandle<io::Result<()>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl JournalFile {
+    /// Creates the file, writes its header, and starts its thread.
+    ///
+    /// # Errors
+    /// If the file cannot be created or written to.
+    pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
+        let mut file = File::create(path)?;
+        let (encoder, head) = Encoder::new(header);
+        file.write_all(&head)?;
+        let (queue, receiver) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || write_all(file, encoder, &receiver))?;
+        Ok(Self { path: path.to_owned(), queue, thread, dropped: Arc::default() })
+    }
+
+    /// The recorder of the node with this number.
+    #[must_use]
+    pub fn recorder(&self, node: u8) -> Recorder {
+        Recorder { node, queue: self.queue.clone(), dropped: Arc::clone(&self.dropped) }
+    }
+
+    /// Waits until everything is written. Every recorder must be gone.
+    ///
+    /// # Errors
+    /// One sentence that names the file and what it lacks.
+    pub fn finish(self) -> Result<(), String> {
+        drop(self.queue);
+        let name = self.path.display();
+        let written = self.thread.join().map_err(|_| format!("{name}: its writer died."))?;
+        written.map_err(|error| format!("{name} is incomplete: {error}."))?;
+        match self.dropped.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            n => Err(format!("{name} is incomplete: the disk was too slow for {n} entries.")),
+        }
+    }
+}
+
+fn write_all(mut file: File, mut encoder: Encoder, queue: &Receiver<Entry>) -> io::Result<()> {
+    let mut result = Ok(());
+    loop {
+        let (sealed, open) = match queue.recv_timeout(FLUSH) {
+            Ok(entry) => (encoder.push(&entry), true),
+            Err(RecvTimeoutError::Timeout) => (encoder.flush(), true),
+            Err(RecvTimeoutError::Disconnected) => (encoder.flush(), false),
+        };
+        if let Some(block) = sealed
+            && result.is_ok()
+        {
+            result = file.write_all(&block);
+        }
+        if !open {
+            return result;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The driver of a machine: one task, one deadline, `biased`.
+//!
+//! A node owns a machine. It waits for an envelope, a local input or the
+//! machine's deadline, tells the machine, and carries out the effects in order.
+//! It decides nothing. Every input is recorded before its effects are carried
+//! out.
+
+use std::ops::ControlFlow;
+
+use phasegate_core::machine::{EffectBuf, Machine};
+use phasegate_core::message::Envelope;
+use phasegate_core::time::Tick;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::export::journal::Recorder;
+use crate::sleep::Sleeper;
+
+/// Carries out a machine's effects.
+pub trait Executor<M: Machine>: Send {
+    /// Carries out one effect, without blocking. `Break` ends the node.
+    fn execute(&mut self, now: Tick, effect: M::Effect) -> ControlFlow<()>;
+
+    /// Called after the effects of an input were carried out, for whoever
+    /// watches the machine.
+    fn watch(&mut self, _machine: &M) {}
+}
+
+/// What a node needs beside its machine.
+pub struct Parts<M: Machine, X> {
+    /// Carries out the effects.
+    pub executor: X,
+    /// The run's clock.
+    pub clock: Clock,
+    /// Where inputs are recorded.
+    pub recorder: Recorder,
+    /// What the machine is told first.
+    pub first: M::Input,
+    /// Envelopes for this service.
+    pub bus: mpsc::Receiver<Envelope>,
+    /// Inputs from within the process.
+    pub local: mpsc::Receiver<M::Input>,
+    /// Makes an input of an envelope.
+    pub wrap: fn(Envelope) -> M::Input,
+    /// How to wait.
+    pub sleeper: Sleeper,
+    /// The most effects that one input may cause.
+    pub max_effects: usize,
+    /// Ends the node from outside, where its machine has no last word of its
+    /// own. Dropping the sender does not end it.
+    pub stop: oneshot::Receiver<()>,
+}
+
+/// Drives `machine` until it is finished, and gives it back.
+pub async fn drive<M, X>(mut machine: M, mut parts: Parts<M, X>) -> M
+where
+    M: Machine,
+    M::Input: Serialize,
+    M::Effect: Serialize,
+    X: Executor<M>,
+{
+    let mut effects = EffectBuf::with_bound(parts.max_effects);
+    let mut next = Some(parts.first);
+    let mut local_open = true;
+    let mut stop_open = true;
+    loop {
+        // A deadline that has come goes before further inputs: a flood of them
+        // must not hold up a gate timeout.
+        let now = parts.clock.now();
+        let deadline = machine.next_deadline().map(|d| d.at);
+        if let Some(input) = next.take() {
+            let bytes = parts.recorder.encode(&input);
+            machine.handle(now, input, &mut effects);
+            parts.recorder.input(now, bytes, effects.as_slice());
+        } else if deadline.is_some_and(|at| at <= now) {
+            machine.handle_timeout(now, &mut effects);
+            parts.recorder.timeout(now, effects.as_slice());
+        } else {
+            tokio::select! {
+                biased;
+                told = &mut parts.stop, if stop_open => match told {
+                    Ok(()) => return machine,
+                    Err(_) => stop_open = false,
+                },
+                Some(envelope) = parts.bus.recv() => next = Some((parts.wrap)(envelope)),
+                input = parts.local.recv(), if local_open => match input {
+                    Some(input) => next = Some(input),
+                    None => local_open = false,
+                },
+                () = parts.sleeper.until(deadline.and_then(|at| parts.clock.instant(at))) => {}
+            }
+            continue;
+        }
+        for effect in effects.drain() {
+            if parts.executor.execute(now, effect).is_break() {
+                parts.executor.watch(&machine);
+                return machine;
+            }
+        }
+        parts.executor.watch(&machine);
+    }
+}
