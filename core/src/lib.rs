@@ -16,6 +16,7 @@
 //! - [`controller`], [`conductor`], [`collector`], [`ledger`], [`readiness`]:
 //!   the machines.
 //! - [`account`]: deltas, windows, statistics, verdicts, and `run.json`.
+//! - [`setup`]: the machines of one run, from one description.
 //! - [`journal`]: every input, in order; encode, decode, replay.
 
 pub mod account;
@@ -32,6 +33,7 @@ pub mod readiness;
 pub mod reading;
 pub mod record;
 pub mod seed;
+pub mod setup;
 pub mod time;
 pub mod timers;
 

@@ -116,6 +116,8 @@ pub struct TelemetryConfig {
     pub gpu: GpuConfig,
     /// Time between two periodic readings of it.
     pub gpu_interval: Duration,
+    /// The NVML library; the system's where `None`.
+    pub nvml_lib: Option<PathBuf>,
 }
 
 /// Where GPU telemetry comes from.

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use phasegate_core::Tick;
-use phasegate_core::journal::{Encoder, Entry, EntryKind, Header, digest, encode_input};
+use phasegate_core::journal::{Encoder, Entry, Header, JournalError, Kind, digest, encode_input};
 use serde::Serialize;
 
 /// How many entries may wait for the disk before further ones are dropped.
@@ -34,25 +34,36 @@ pub struct Recorder {
 impl Recorder {
     /// The bytes of an input, to be recorded once its effects are known.
     #[must_use]
-    pub fn encode<I: Serialize>(&self, input: &I) -> Vec<u8> {
-        encode_input(input)
+    pub fn encode<I: Serialize>(&self, input: &I) -> Option<Vec<u8>> {
+        self.counted(encode_input(input))
     }
 
     /// Records an input and what it caused.
-    pub fn input<E: Serialize>(&self, at: Tick, input: Vec<u8>, effects: &[E]) {
-        self.push(at, EntryKind::Input(input), effects);
+    pub fn input<E: Serialize>(&self, at: Tick, input: Option<Vec<u8>>, effects: &[E]) {
+        if let Some(input) = input {
+            self.push(at, Kind::Input(input), effects);
+        }
     }
 
     /// Records that a deadline came, and what that caused.
     pub fn timeout<E: Serialize>(&self, at: Tick, effects: &[E]) {
-        self.push(at, EntryKind::Timeout, effects);
+        self.push(at, Kind::Timeout, effects);
     }
 
-    fn push<E: Serialize>(&self, at: Tick, kind: EntryKind, effects: &[E]) {
-        let entry = Entry { node: self.node, at, kind, effects: digest(effects) };
-        if self.queue.try_send(entry).is_err() {
+    fn push<E: Serialize>(&self, at: Tick, kind: Kind, effects: &[E]) {
+        let Some(effects) = self.counted(digest(effects)) else { return };
+        if self.queue.try_send(Entry { node: self.node, at, kind, effects }).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn counted<T>(&self, encoded: Result<T, JournalError>) -> Option<T> {
+        encoded
+            .inspect_err(|error| {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "an input has no journal form");
+            })
+            .ok()
     }
 }
 
@@ -72,7 +83,8 @@ impl JournalFile {
     /// If the file cannot be created or written to.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         let mut file = File::create(path)?;
-        let (encoder, head) = Encoder::new(header);
+        let mut head = Vec::new();
+        let encoder = Encoder::new(header, &mut head).map_err(io::Error::other)?;
         file.write_all(&head)?;
         let (queue, receiver) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
@@ -105,17 +117,19 @@ impl JournalFile {
 
 fn write_all(mut file: File, mut encoder: Encoder, queue: &Receiver<Entry>) -> io::Result<()> {
     let mut result = Ok(());
+    let mut out = Vec::new();
     loop {
-        let (sealed, open) = match queue.recv_timeout(FLUSH) {
-            Ok(entry) => (encoder.push(&entry), true),
-            Err(RecvTimeoutError::Timeout) => (encoder.flush(), true),
-            Err(RecvTimeoutError::Disconnected) => (encoder.flush(), false),
+        let (encoded, open) = match queue.recv_timeout(FLUSH) {
+            Ok(entry) => (encoder.push(&entry, &mut out), true),
+            Err(RecvTimeoutError::Timeout) => (encoder.flush(&mut out), true),
+            Err(RecvTimeoutError::Disconnected) => (encoder.flush(&mut out), false),
         };
-        if let Some(block) = sealed
-            && result.is_ok()
-        {
-            result = file.write_all(&block);
+        // After an error entries are still taken: a full disk must look to the
+        // nodes like a slow one.
+        if result.is_ok() {
+            result = encoded.map_err(io::Error::other).and_then(|()| file.write_all(&out));
         }
+        out.clear();
         if !open {
             return result;
         }

@@ -57,9 +57,8 @@ impl LineSender {
 #[derive(Debug)]
 pub struct LineFile {
     path: PathBuf,
-    sender: Option<LineSender>,
-    thread: Option<JoinHandle<io::Result<()>>>,
-    dropped: Arc<AtomicU64>,
+    sender: LineSender,
+    thread: JoinHandle<io::Result<()>>,
 }
 
 impl LineFile {
@@ -73,20 +72,13 @@ impl LineFile {
         let thread = std::thread::Builder::new()
             .name("artifact".to_owned())
             .spawn(move || write_all(file, &receiver))?;
-        let dropped = Arc::new(AtomicU64::new(0));
-        let sender = LineSender { queue, dropped: Arc::clone(&dropped) };
-        Ok(Self { path: path.to_owned(), sender: Some(sender), thread: Some(thread), dropped })
+        let sender = LineSender { queue, dropped: Arc::default() };
+        Ok(Self { path: path.to_owned(), sender, thread })
     }
 
-    /// Where.
+    /// The way in.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The way in; `None` once finished.
-    #[must_use]
-    pub fn sender(&self) -> Option<LineSender> {
+    pub fn sender(&self) -> LineSender {
         self.sender.clone()
     }
 
@@ -96,16 +88,13 @@ impl LineFile {
     /// # Errors
     /// One sentence that names the file: the disk's error, or how many pieces
     /// the disk was too slow for.
-    pub fn finish(mut self) -> Result<(), String> {
-        drop(self.sender.take());
+    pub fn finish(self) -> Result<(), String> {
+        let LineSender { queue, dropped } = self.sender;
+        drop(queue);
         let name = self.path.display();
-        let written = match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(written)) => written,
-            Some(Err(_)) => return Err(format!("{name}: its writer died.")),
-            None => Ok(()),
-        };
+        let written = self.thread.join().map_err(|_| format!("{name}: its writer died."))?;
         written.map_err(|error| format!("{name} is incomplete: {error}."))?;
-        match self.dropped.load(Ordering::Relaxed) {
+        match dropped.load(Ordering::Relaxed) {
             0 => Ok(()),
             n => Err(format!("{name} is incomplete: the disk was too slow for {n} entries.")),
         }
@@ -148,11 +137,11 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("x.jsonl");
         let file = LineFile::create(&path)?;
-        if let Some(sender) = file.sender() {
-            for n in 0..10_000 {
-                sender.send_json(&n);
-            }
+        let sender = file.sender();
+        for n in 0..10_000 {
+            sender.send_json(&n);
         }
+        drop(sender);
         file.finish()?;
         let text = std::fs::read_to_string(&path)?;
         assert!(text.lines().enumerate().all(|(n, line)| line == n.to_string()));
@@ -166,9 +155,7 @@ mod tests {
         let path = dir.path().join("x.jsonl");
         let file = LineFile::create(&path)?;
         let sender = file.sender();
-        if let Some(sender) = &sender {
-            sender.send_json(&1);
-        }
+        sender.send_json(&1);
         for _ in 0..500 {
             if std::fs::read(&path)? == b"1\n" {
                 drop(sender);
@@ -183,9 +170,7 @@ mod tests {
     fn a_disk_that_fails_is_named() {
         // /dev/full refuses every write with ENOSPC.
         let Ok(file) = LineFile::create(Path::new("/dev/full")) else { return };
-        if let Some(sender) = file.sender() {
-            sender.send_json(&1);
-        }
+        file.sender().send_json(&1);
         let error = file.finish().err().unwrap_or_default();
         assert!(error.contains("/dev/full") && error.contains("incomplete"), "{error}");
     }

@@ -95,13 +95,12 @@ mod tests {
     -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let file = LineFile::create(&dir.path().join("r.jsonl"))?;
-        if let Some(lines) = file.sender() {
-            let mut writer = ReadingWriter::new(lines);
-            writer.write(&reading(false, 1.0, 1.0));
-            writer.write(&reading(false, 1.0, 2.0));
-            writer.write(&reading(false, 1.0, 2.0));
-            writer.write(&reading(true, 1.0, 2.0));
-        }
+        let mut writer = ReadingWriter::new(file.sender());
+        writer.write(&reading(false, 1.0, 1.0));
+        writer.write(&reading(false, 1.0, 2.0));
+        writer.write(&reading(false, 1.0, 2.0));
+        writer.write(&reading(true, 1.0, 2.0));
+        drop(writer);
         file.finish()?;
         let text = std::fs::read_to_string(dir.path().join("r.jsonl"))?;
         let mut counts = Vec::new();

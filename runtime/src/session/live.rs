@@ -14,16 +14,21 @@ pub struct Live {
 
 #[derive(Debug, Default)]
 struct Inner {
-    counts: Mutex<Vec<Counts>>,
+    phases: Mutex<Vec<PhaseView>>,
     stage: Mutex<Stage>,
     notes: Mutex<Vec<String>>,
     now: AtomicU64,
 }
 
+/// How a phase stands.
 #[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    counts: PhaseCounts,
-    start: Option<Tick>,
+pub struct PhaseView {
+    /// Its requests.
+    pub counts: PhaseCounts,
+    /// When it started.
+    pub start: Option<Tick>,
+    /// When nothing of it was in flight any more.
+    pub end: Option<Tick>,
 }
 
 /// Where the run is.
@@ -73,11 +78,10 @@ impl Live {
         lock(&self.inner.stage).clone()
     }
 
-    /// A phase's requests, and when it started.
+    /// How a phase stands.
     #[must_use]
-    pub fn phase(&self, index: usize) -> (PhaseCounts, Option<Tick>) {
-        let counts = lock(&self.inner.counts).get(index).copied().unwrap_or_default();
-        (counts.counts, counts.start)
+    pub fn phase(&self, index: usize) -> PhaseView {
+        lock(&self.inner.phases).get(index).copied().unwrap_or_default()
     }
 
     /// The last moment at which anything happened, on the run's clock.
@@ -96,6 +100,13 @@ impl Live {
         *lock(&self.inner.stage) = stage;
     }
 
+    /// Names the collectors that the gate waits for.
+    pub(super) fn waiting_for(&self, collectors: Vec<ServiceId>) {
+        if let Stage::Gate { waiting, .. } = &mut *lock(&self.inner.stage) {
+            *waiting = collectors;
+        }
+    }
+
     /// Takes a collector out of what the gate waits for.
     pub(super) fn answered(&self, service: &ServiceId) {
         if let Stage::Gate { waiting, .. } = &mut *lock(&self.inner.stage) {
@@ -103,13 +114,14 @@ impl Live {
         }
     }
 
-    pub(super) fn set_counts(&self, index: usize, counts: PhaseCounts, start: Option<Tick>) {
-        let mut all = lock(&self.inner.counts);
-        if all.len() <= index {
-            all.resize(index + 1, Counts::default());
+    /// Changes how a phase stands.
+    pub(super) fn change(&self, index: usize, change: impl FnOnce(&mut PhaseView)) {
+        let mut phases = lock(&self.inner.phases);
+        if phases.len() <= index {
+            phases.resize(index + 1, PhaseView::default());
         }
-        if let Some(slot) = all.get_mut(index) {
-            *slot = Counts { counts, start: start.or(slot.start) };
+        if let Some(view) = phases.get_mut(index) {
+            change(view);
         }
     }
 

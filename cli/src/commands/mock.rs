@@ -1,0 +1,93 @@
+//! `phasegate mock`: serves the simulated inference server until it is told to
+//! stop.
+
+use phasegate_sim::server::{Hazard, Server, ServerConfig};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::mock::MockArgs;
+use crate::exit::{Exit, complain};
+use crate::output::print;
+
+/// Serves.
+#[must_use]
+pub fn run(args: &MockArgs) -> Exit {
+    let config = match config(args) {
+        Ok(config) => config,
+        Err(problem) => {
+            complain(problem);
+            return Exit::Usage;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format!("no threads could be started: {error}"));
+            return Exit::ConditionFailed;
+        }
+    };
+    let exit = runtime.block_on(serve(config, args.exit_with_stdin));
+    // A read of standard input cannot be called back.
+    runtime.shutdown_background();
+    exit
+}
+
+fn config(args: &MockArgs) -> Result<ServerConfig, String> {
+    let hazards = args.hazard.iter().map(|text| {
+        text.parse::<Hazard>().map_err(|error| format!("--hazard {text}: {error}"))
+    });
+    let config = ServerConfig {
+        host: args.host,
+        port: args.port,
+        model: args.model.clone(),
+        ttft: args.ttft,
+        prefill_per_token: args.prefill_per_token,
+        itl: args.itl,
+        jitter: args.jitter,
+        max_batch: args.max_batch,
+        gpus: args.gpus,
+        seed: args.seed,
+        hazards: hazards.collect::<Result<_, _>>()?,
+        ..ServerConfig::default()
+    };
+    config.check().map_err(|error| error.to_string())?;
+    Ok(config)
+}
+
+async fn serve(config: ServerConfig, exit_with_stdin: bool) -> Exit {
+    let (host, port) = (config.host, config.port);
+    let server = match Server::bind(config).await {
+        Ok(server) => server,
+        Err(error) => {
+            complain(format!("{host}:{port} cannot be listened on: {error}"));
+            return Exit::Usage;
+        }
+    };
+    let listening = format!("phasegate mock listens on http://{}\n", server.local_addr());
+    if print(&listening) != Exit::Done {
+        return Exit::ConditionFailed;
+    }
+    server.run(stopped(exit_with_stdin)).await;
+    Exit::Done
+}
+
+/// Completes on SIGINT, SIGTERM, or the end of standard input if that is asked
+/// for.
+async fn stopped(with_stdin: bool) {
+    let (Ok(mut int), Ok(mut term)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return complain("signals cannot be heard here; kill the process to stop it");
+    };
+    let stdin = async {
+        let mut stdin = tokio::io::stdin();
+        let mut buffer = [0; 64];
+        while with_stdin && stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+    };
+    tokio::select! {
+        biased;
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+        () = stdin, if with_stdin => {}
+    }
+}

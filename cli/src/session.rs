@@ -1,0 +1,202 @@
+//! One run as the terminal sees it: signals in, progress out, the result at the
+//! end.
+
+use std::time::Duration;
+
+use phasegate_core::account::result::{RunOutcome, RunResult, Verdict};
+use phasegate_core::plan::{PhaseKind, RunPlan};
+use phasegate_runtime::config::RunConfig;
+use phasegate_runtime::session::live::{Live, Stage};
+use phasegate_runtime::session::{self, Done, SessionError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args::run::UiArg;
+use crate::exit::{Exit, complain};
+use crate::output::progress::{Progress, ProgressSnapshot};
+use crate::output::{print, tables};
+
+/// The time between two looks at the run.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs `config`, shows how it goes, and prints what was measured.
+#[must_use]
+pub fn execute(config: RunConfig, ui: Option<UiArg>) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format!("no threads could be started: {error}"));
+            return Exit::ConditionFailed;
+        }
+    };
+    let (strict, max_error_rate) = (config.strict, config.max_error_rate);
+    match runtime.block_on(watched(config, ui)) {
+        Ok(done) => conclude(&done, strict, max_error_rate),
+        Err(error) => {
+            complain(&error);
+            match error {
+                SessionError::Config(_) | SessionError::Artifacts { .. } => Exit::Usage,
+                SessionError::Died(..) => Exit::ConditionFailed,
+            }
+        }
+    }
+}
+
+async fn watched(config: RunConfig, ui: Option<UiArg>) -> Result<Done, SessionError> {
+    let (interrupt, wanted) = watch::channel(false);
+    tokio::spawn(listen(interrupt));
+    let live = Live::default();
+    let mut view = View::new(config.plan.clone(), Progress::new(ui), live.clone());
+    let run = session::execute(config, live, wanted);
+    tokio::pin!(run);
+    let mut looks = tokio::time::interval(LOOK);
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = &mut run => break done,
+            _ = looks.tick() => view.look(),
+        }
+    };
+    view.look();
+    view.progress.finish();
+    done
+}
+
+/// The first SIGINT or SIGTERM asks the run to end; the second ends the process.
+async fn listen(interrupt: watch::Sender<bool>) {
+    let (Ok(mut int), Ok(mut term)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return complain("signals cannot be heard here; Ctrl-C will lose what was measured");
+    };
+    loop {
+        tokio::select! {
+            biased;
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        if interrupt.send_replace(true) {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+    }
+}
+
+/// Turns what the run says of itself into what the user sees.
+struct View {
+    plan: RunPlan,
+    progress: Progress,
+    live: Live,
+    said: Option<Stage>,
+}
+
+impl View {
+    fn new(plan: RunPlan, progress: Progress, live: Live) -> Self {
+        Self { plan, progress, live, said: None }
+    }
+
+    fn look(&mut self) {
+        for note in self.live.take_notes() {
+            self.progress.say(&note);
+        }
+        let stage = self.live.stage();
+        if let Stage::WaitingForEndpoint { last } = &stage
+            && self.said.as_ref() != Some(&stage)
+        {
+            self.progress.say(&match last {
+                None => "waiting for the endpoint".to_owned(),
+                Some(last) => format!("waiting for the endpoint: {last}"),
+            });
+            self.said = Some(stage.clone());
+        }
+        let current = match &stage {
+            Stage::Gate { phase, .. } | Stage::Sending { phase } | Stage::Draining { phase } => {
+                Some(*phase)
+            }
+            Stage::Preparing
+            | Stage::WaitingForEndpoint { .. }
+            | Stage::WaitingForServices
+            | Stage::Finishing => None,
+        };
+        for (index, phase) in self.plan.phases().iter().enumerate() {
+            let view = self.live.phase(index);
+            if view.start.is_none() && current != Some(index) {
+                continue;
+            }
+            let waiting = match &stage {
+                Stage::Gate { phase, kind, waiting } if *phase == index => {
+                    Some((*kind, waiting.clone()))
+                }
+                _ => None,
+            };
+            let until = view.end.unwrap_or_else(|| self.live.now());
+            self.progress.update(&ProgressSnapshot {
+                index,
+                name: phase.name.clone(),
+                kind: phase.kind,
+                sent: view.counts.sent,
+                in_flight: view.counts.in_flight(),
+                completed: view.counts.completed,
+                errors: view.counts.errors,
+                elapsed: view.start.map_or(Duration::ZERO, |start| until.since(start)),
+                stop: phase.stop,
+                waiting,
+                done: view.end.is_some() && current != Some(index),
+            });
+        }
+    }
+}
+
+/// Prints the result and says how the process ends.
+fn conclude(done: &Done, strict: bool, max_error_rate: Option<f64>) -> Exit {
+    let printed = print(&tables::render(&done.result, Some(&done.dir)));
+    if printed != Exit::Done {
+        return printed;
+    }
+    if let Some(reason) = &done.never_ready {
+        complain(format!(
+            "the endpoint {} never became ready: {reason}",
+            done.result.config["endpoint"]["url"].as_str().unwrap_or_default()
+        ));
+        return Exit::NotReady;
+    }
+    if done.result.outcome == RunOutcome::Cancelled {
+        return Exit::Interrupted;
+    }
+    match failed_condition(&done.result, strict, max_error_rate) {
+        None => Exit::Done,
+        Some(condition) => {
+            complain(condition);
+            Exit::ConditionFailed
+        }
+    }
+}
+
+/// The first condition that the run does not meet.
+fn failed_condition(
+    result: &RunResult,
+    strict: bool,
+    max_error_rate: Option<f64>,
+) -> Option<String> {
+    let measured = || result.phases.iter().filter(|phase| phase.kind == PhaseKind::Profiling);
+    if result.phases.iter().all(|phase| phase.requests.completed == 0) {
+        return Some("no request succeeded".to_owned());
+    }
+    if result.outcome == RunOutcome::Failed {
+        return Some(format!("the run failed: {}", result.reasons.join(" ")));
+    }
+    for phase in measured() {
+        let requests = phase.requests;
+        let rate = requests.errors as f64 / requests.sent.max(1) as f64;
+        if let Some(most) = max_error_rate.filter(|most| rate > *most) {
+            return Some(format!(
+                "--max-error-rate: {} of {} requests of '{}' failed, {rate:.3} is more than {most}",
+                requests.errors, requests.sent, phase.name
+            ));
+        }
+        if strict && phase.verdict != Verdict::Clean {
+            let verdict = tables::verdict_word(phase.verdict);
+            return Some(format!("--strict: phase '{}' is {verdict}", phase.name));
+        }
+    }
+    None
+}

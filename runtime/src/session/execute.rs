@@ -1,0 +1,488 @@
+//! Wires machines, sources, engine and files of one run, and waits.
+
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use phasegate_core::account::result::RunResult;
+use phasegate_core::collector::{Collector, CollectorInput};
+use phasegate_core::conductor::{Conductor, ConductorInput};
+use phasegate_core::controller::{Controller, ControllerInput};
+use phasegate_core::ledger::{Ledger, LedgerInput};
+use phasegate_core::machine::Machine;
+use phasegate_core::message::Envelope;
+use phasegate_core::readiness::{Readiness, ReadinessInput};
+use phasegate_core::setup::{MAX_COLLECTORS, Settings, node};
+use phasegate_core::ServiceId;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::collect::CollectorExecutor;
+use super::executors::{
+    ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
+};
+use super::finish::{self, Evidence};
+use super::live::{Live, Stage};
+use super::sources::{self, Opened};
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::{EndpointType, ExportLevel, RunConfig};
+use crate::export::journal::JournalFile;
+use crate::export::lines::LineFile;
+use crate::export::readings::ReadingWriter;
+use crate::export::records::RecordWriter;
+use crate::load::{Completions, Engine, EngineConfig, Finished, prompts};
+use crate::node::{Executor, Parts, drive};
+use crate::sleep::Sleeper;
+use crate::telemetry::models::Prober;
+
+/// How many credits or records may wait for their machine. A request's task
+/// that finds the queue full waits, after its measurement is over.
+const LOCAL: usize = 16_384;
+
+/// A run that is over, its artifacts written.
+#[derive(Debug)]
+pub struct Done {
+    /// What `run.json` holds.
+    pub result: RunResult,
+    /// Where the artifacts are.
+    pub dir: PathBuf,
+    /// Why the endpoint never became ready, if it did not.
+    pub never_ready: Option<String>,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The configuration asks for something that cannot be had; nothing was
+    /// sent.
+    #[error("{0}")]
+    Config(String),
+    /// The artifacts cannot be written.
+    #[error("{path}: {problem}")]
+    Artifacts {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        problem: std::io::Error,
+    },
+    /// A task of ours died.
+    #[error("{0} died, which is a bug in phasegate: {1}")]
+    Died(&'static str, JoinError),
+}
+
+/// Artifact files that grow while the run goes.
+struct Files {
+    journal: JournalFile,
+    records: Option<LineFile>,
+    server_metrics: LineFile,
+    gpu_telemetry: LineFile,
+}
+
+impl Files {
+    fn create(config: &RunConfig, settings: &Settings) -> Result<Self, SessionError> {
+        let dir = &config.artifacts.dir;
+        let at = |path: PathBuf| move |problem| SessionError::Artifacts { path, problem };
+        fs::create_dir_all(dir).map_err(at(dir.clone()))?;
+        let lines = |name: &str| {
+            let path = dir.join(name);
+            LineFile::create(&path).map_err(at(path))
+        };
+        let journal = dir.join("journal.bin");
+        let header = settings.header(&config.plan);
+        Ok(Self {
+            journal: JournalFile::create(&journal, &header).map_err(at(journal))?,
+            records: (config.artifacts.export_level > ExportLevel::Summary)
+                .then(|| lines("records.jsonl"))
+                .transpose()?,
+            server_metrics: lines("server_metrics.jsonl")?,
+            gpu_telemetry: lines("gpu_telemetry.jsonl")?,
+        })
+    }
+}
+
+/// Runs what `config` asks for. `interrupt` turns true when the user wants it to
+/// end; the run then ends within its grace and gate times, with its artifacts.
+///
+/// # Errors
+/// Where nothing could be measured and nothing is to be written.
+pub async fn execute(
+    config: RunConfig,
+    live: Live,
+    interrupt: watch::Receiver<bool>,
+) -> Result<Done, SessionError> {
+    let clock = Clock::start();
+    let started_at = SystemTime::now();
+    let plan = config.plan.clone();
+    let opened = sources::open(&config.telemetry, &plan, clock, &live);
+    if opened.len() > MAX_COLLECTORS {
+        let n = opened.len();
+        return Err(SessionError::Config(format!(
+            "{n} telemetry sources are more than the {MAX_COLLECTORS} that one run can read; \
+             give fewer --server-metrics or --gpu-telemetry URLs"
+        )));
+    }
+    let embeddings = config.endpoint.kind == EndpointType::Embeddings;
+    let settings = Settings {
+        collectors: opened.iter().map(|source| source.plan.clone()).collect(),
+        goodput: config.goodput.clone(),
+        streaming: config.endpoint.streaming && !embeddings,
+        produces_tokens: !embeddings,
+        ready_timeout: config.ready_timeout,
+    };
+    let files = Files::create(&config, &settings)?;
+    let run = Run { config, settings, clock, live, interrupt, files, bus: Bus::new() };
+    run.go(started_at, opened).await
+}
+
+struct Run {
+    config: RunConfig,
+    settings: Settings,
+    clock: Clock,
+    live: Live,
+    interrupt: watch::Receiver<bool>,
+    files: Files,
+    bus: Bus,
+}
+
+/// A node on its task.
+struct Spawned<M: Machine> {
+    task: JoinHandle<M>,
+    local: mpsc::Sender<M::Input>,
+    stop: oneshot::Sender<()>,
+}
+
+/// What distinguishes one node from another.
+struct Spec<M: Machine> {
+    number: u8,
+    id: ServiceId,
+    first: M::Input,
+    wrap: fn(Envelope) -> M::Input,
+    sleeper: Sleeper,
+    max_effects: usize,
+}
+
+impl Run {
+    /// Spawns the node of `machine`. `executor` is made from its local queue.
+    fn spawn<M, X>(
+        &self,
+        machine: M,
+        spec: Spec<M>,
+        executor: impl FnOnce(&mpsc::Sender<M::Input>) -> X,
+    ) -> Spawned<M>
+    where
+        M: Machine + Send + 'static,
+        M::Input: Serialize + Send,
+        M::Effect: Serialize + Send,
+        X: Executor<M> + 'static,
+    {
+        let (local, receiver) = mpsc::channel(LOCAL);
+        let (stop, stopped) = oneshot::channel();
+        let parts = Parts {
+            executor: executor(&local),
+            clock: self.clock,
+            recorder: self.files.journal.recorder(spec.number),
+            first: spec.first,
+            bus: self.bus.open(&spec.id),
+            local: receiver,
+            wrap: spec.wrap,
+            sleeper: spec.sleeper,
+            max_effects: spec.max_effects,
+            stop: stopped,
+        };
+        Spawned { task: tokio::spawn(drive(machine, parts)), local, stop }
+    }
+
+    async fn go(mut self, started_at: SystemTime, opened: Vec<Opened>) -> Result<Done, SessionError> {
+        let waited = self.wait_for_endpoint().await?;
+        let evidence = match &waited {
+            Waited::Ready(models) => {
+                let model = self.model(models)?;
+                self.config.endpoint.model = Some(model.clone());
+                self.measure(model, opened).await?
+            }
+            Waited::Denied(_) | Waited::GaveUp(_) | Waited::Cancelled => self.nothing(),
+        };
+        self.live.set_stage(Stage::Finishing);
+        let never_ready = match waited {
+            Waited::Ready(_) | Waited::Cancelled => None,
+            Waited::Denied(reason) => Some(reason),
+            Waited::GaveUp(last) => Some(format!(
+                "no answer within {:?}{}",
+                self.config.ready_timeout,
+                last.map_or_else(String::new, |error| format!(" (last: {error})"))
+            )),
+        };
+        let Self { config, clock, live, interrupt, files, .. } = self;
+        let mut problems = Vec::new();
+        let Files { journal, records, server_metrics, gpu_telemetry } = files;
+        for finished in [
+            journal.finish(),
+            server_metrics.finish(),
+            gpu_telemetry.finish(),
+            records.map_or(Ok(()), LineFile::finish),
+        ] {
+            problems.extend(finished.err());
+        }
+        let facts = finish::Facts {
+            started_at,
+            never_ready: never_ready.clone(),
+            problems,
+            interrupt,
+            live,
+            now: clock.now(),
+        };
+        let dir = config.artifacts.dir.clone();
+        let result = finish::write(&config, &evidence, facts)?;
+        Ok(Done { result, dir, never_ready })
+    }
+
+    /// Asks the endpoint until it answers, for as long as the plan allows.
+    async fn wait_for_endpoint(&mut self) -> Result<Waited, SessionError> {
+        if self.config.ready_timeout.is_zero() && self.config.endpoint.model.is_some() {
+            return Ok(Waited::Ready(Vec::new()));
+        }
+        self.live.set_stage(Stage::WaitingForEndpoint { last: None });
+        let prober = Prober::new(&self.config.endpoint).map_err(SessionError::Config)?;
+        let (told, mut waited) = watch::channel(None);
+        let spec = Spec {
+            number: node::READINESS,
+            id: ServiceId::new("readiness"),
+            first: ReadinessInput::Start,
+            wrap: |_| ReadinessInput::Start,
+            sleeper: Sleeper::Wheel,
+            max_effects: 4,
+        };
+        let live = self.live.clone();
+        let spawned = self.spawn::<Readiness, _>(self.settings.readiness(), spec, |local| {
+            ReadinessExecutor {
+                prober: Arc::new(prober),
+                live,
+                local: local.clone(),
+                probe: None,
+                models: Arc::default(),
+                waited: told,
+            }
+        });
+        let answer = tokio::select! {
+            biased;
+            () = interrupted(&mut self.interrupt) => Waited::Cancelled,
+            answer = waited.wait_for(Option::is_some) => match answer {
+                Ok(answer) => answer.clone().unwrap_or(Waited::GaveUp(None)),
+                Err(_) => Waited::GaveUp(None),
+            },
+        };
+        // A denial leaves the machine waiting; its node is ended from here.
+        let _ = spawned.stop.send(());
+        spawned.task.await.map_err(|error| SessionError::Died("readiness", error))?;
+        Ok(answer)
+    }
+
+    /// The model to ask for: the one given, or the one that the endpoint serves.
+    fn model(&self, served: &[String]) -> Result<String, SessionError> {
+        if let Some(model) = &self.config.endpoint.model {
+            return Ok(model.clone());
+        }
+        match served {
+            [] => Err(SessionError::Config(
+                "the endpoint lists no model at /v1/models; give --model".to_owned(),
+            )),
+            [model] => Ok(model.clone()),
+            [first, ..] => {
+                self.live.note(format!(
+                    "the endpoint serves {} models; asking for {first} (--model chooses)",
+                    served.len()
+                ));
+                Ok(first.clone())
+            }
+        }
+    }
+
+    /// The evidence of a run that measured nothing.
+    fn nothing(&self) -> Evidence {
+        let plan = &self.config.plan;
+        Evidence {
+            controller: self.settings.controller(plan).report(),
+            conductor: self.settings.conductor(plan).report(),
+            ledger: self.settings.ledger(plan).report(),
+            connections: None,
+        }
+    }
+
+    async fn measure(
+        &mut self,
+        model: String,
+        opened: Vec<Opened>,
+    ) -> Result<Evidence, SessionError> {
+        self.live.set_stage(Stage::WaitingForServices);
+        let plan = self.config.plan.clone();
+        let (bus, live) = (self.bus.clone(), self.live.clone());
+
+        let spec = Spec {
+            number: node::LEDGER,
+            id: ServiceId::ledger(),
+            first: LedgerInput::Start,
+            wrap: LedgerInput::Message,
+            sleeper: Sleeper::Wheel,
+            max_effects: 8,
+        };
+        let executor = LedgerExecutor { bus: bus.clone() };
+        let ledger = self.spawn::<Ledger, _>(self.settings.ledger(&plan), spec, |_| executor);
+
+        let prompts = prompts::open(&self.config.input, plan.seed(), &plan)
+            .map_err(|error| SessionError::Config(error.to_string()))?;
+        let returns = Arc::new(std::sync::OnceLock::new());
+        let records = self.files.records.as_ref().map(LineFile::sender).map(|lines| {
+            RecordWriter::new(lines, &plan, self.config.artifacts.export_level)
+        });
+        let handover = Handover {
+            conductor: Arc::clone(&returns),
+            ledger: ledger.local.clone(),
+            records,
+        };
+        let engine = Engine::new(
+            EngineConfig {
+                endpoint: self.config.endpoint.clone(),
+                model,
+                events: self.config.artifacts.export_level == ExportLevel::Events,
+                prompts,
+                clock: self.clock,
+            },
+            Arc::new(handover),
+        )
+        .map_err(|error| SessionError::Config(error.to_string()))?;
+        let engine = Arc::new(engine);
+
+        let (finished, _) = watch::channel(false);
+        let spec = Spec {
+            number: node::CONTROLLER,
+            id: ServiceId::controller(),
+            first: ControllerInput::Start,
+            wrap: ControllerInput::Message,
+            sleeper: Sleeper::Wheel,
+            max_effects: 64 + 8 * (opened.len() + 3),
+        };
+        let executor = ControllerExecutor { bus: bus.clone(), live: live.clone(), finished };
+        let controller =
+            self.spawn::<Controller, _>(self.settings.controller(&plan), spec, |_| executor);
+
+        let mut collectors = Vec::new();
+        for (number, (opened, machine)) in
+            (node::COLLECTORS..).zip(opened.into_iter().zip(self.settings.collectors()))
+        {
+            collectors.push(self.spawn_collector(number, opened, machine).await);
+        }
+
+        let spec = Spec {
+            number: node::CONDUCTOR,
+            id: ServiceId::conductor(),
+            first: ConductorInput::Start,
+            wrap: ConductorInput::Message,
+            sleeper: Sleeper::precise(),
+            max_effects: Conductor::MAX_EFFECTS,
+        };
+        let executor = ConductorExecutor {
+            bus: bus.clone(),
+            live: live.clone(),
+            engine: Arc::clone(&engine),
+            active: Vec::new(),
+        };
+        let conductor = self.spawn::<Conductor, _>(self.settings.conductor(&plan), spec, |local| {
+            let _ = returns.set(local.clone());
+            executor
+        });
+
+        let cancel = tokio::spawn({
+            let (local, mut interrupt) = (conductor.local.clone(), self.interrupt.clone());
+            async move {
+                interrupted(&mut interrupt).await;
+                let _ = local.send(ConductorInput::Cancel).await;
+            }
+        });
+
+        let conductor = conductor.task.await.map_err(|e| SessionError::Died("conductor", e))?;
+        cancel.abort();
+        let mut ledger = ledger.task.await.map_err(|e| SessionError::Died("ledger", e))?;
+        for collector in collectors {
+            collector.task.await.map_err(|e| SessionError::Died("a collector", e))?;
+        }
+        let _ = controller.stop.send(());
+        let controller = controller.task.await.map_err(|e| SessionError::Died("controller", e))?;
+        Ok(Evidence {
+            controller: controller.report(),
+            conductor: conductor.report(),
+            ledger: ledger.report(),
+            connections: Some(engine.connections()),
+        })
+    }
+
+    async fn spawn_collector(
+        &self,
+        number: u8,
+        opened: Opened,
+        machine: Collector,
+    ) -> Spawned<Collector> {
+        let file = if opened.plan.domain == phasegate_core::id::Domain::telemetry() {
+            &self.files.gpu_telemetry
+        } else {
+            &self.files.server_metrics
+        };
+        let id = opened.plan.id.clone();
+        let spec = Spec {
+            number,
+            id: id.clone(),
+            first: CollectorInput::Start,
+            wrap: CollectorInput::Message,
+            sleeper: Sleeper::Wheel,
+            max_effects: 64,
+        };
+        let (source, disabled) = match opened.source {
+            Ok(source) => (Some(source), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let (bus, live) = (self.bus.clone(), self.live.clone());
+        let lines = file.sender();
+        let spawned = self.spawn::<Collector, _>(machine, spec, |local| {
+            let writer = ReadingWriter::new(lines);
+            CollectorExecutor::new(id, bus, live, source, local.clone(), writer)
+        });
+        if let Some(reason) = disabled {
+            let _ = spawned.local.send(CollectorInput::Disable { reason }).await;
+        }
+        spawned
+    }
+}
+
+/// Completes when the user wants the run to end; never, if nobody can want it.
+async fn interrupted(interrupt: &mut watch::Receiver<bool>) {
+    if interrupt.wait_for(|wanted| *wanted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Hands a finished request to everybody who wants it: the credit to the
+/// conductor first, since the next request may wait for it.
+struct Handover {
+    conductor: Arc<std::sync::OnceLock<mpsc::Sender<ConductorInput>>>,
+    ledger: mpsc::Sender<LedgerInput>,
+    records: Option<RecordWriter>,
+}
+
+impl Completions for Handover {
+    fn complete(&self, finished: Finished) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let returned = ConductorInput::Returned(finished.record.credit_return());
+            if let Some(conductor) = self.conductor.get() {
+                let _ = conductor.send(returned).await;
+            }
+            if let Some(records) = &self.records {
+                records.write(&finished);
+            }
+            let _ = self.ledger.send(LedgerInput::Record(finished.record)).await;
+        })
+    }
+}

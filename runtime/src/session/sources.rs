@@ -1,0 +1,93 @@
+//! Opens what is to be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use phasegate_core::ServiceId;
+use phasegate_core::collector::CollectorPlan;
+use phasegate_core::id::Domain;
+use phasegate_core::plan::RunPlan;
+
+use super::live::Live;
+use crate::clock::Clock;
+use crate::config::{GpuConfig, TelemetryConfig};
+use crate::telemetry::Source;
+use crate::telemetry::dcgm::DcgmSource;
+use crate::telemetry::nvml::NvmlSource;
+use crate::telemetry::prometheus::PrometheusSource;
+use crate::telemetry::urls;
+
+/// A collector to be, with its source.
+pub(super) struct Opened {
+    pub plan: CollectorPlan,
+    pub source: Result<Arc<dyn Source>, String>,
+}
+
+/// A periodic reading may take so long before it is given up.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens every source. One that cannot be opened becomes a disabled collector,
+/// so that the result names it; only the NVML that nobody asked for by name is
+/// left out.
+pub(super) fn open(
+    config: &TelemetryConfig,
+    plan: &RunPlan,
+    clock: Clock,
+    live: &Live,
+) -> Vec<Opened> {
+    let collector = |name: String, domain: Domain, interval: Duration| CollectorPlan {
+        id: ServiceId::new(name),
+        domain,
+        interval,
+        heartbeat: plan.limits().heartbeat,
+        read_timeout: READ_TIMEOUT,
+    };
+    let mut opened = Vec::new();
+    for url in &config.server_metrics {
+        let source = PrometheusSource::open(url, clock);
+        opened.push(Opened {
+            plan: collector(
+                format!("server_metrics/{}", short(url)),
+                Domain::server_metrics(),
+                config.server_metrics_interval,
+            ),
+            source: source.map(|source| Arc::new(source) as Arc<dyn Source>),
+        });
+    }
+    let gpu = |name: &str| {
+        collector(format!("gpu_telemetry/{name}"), Domain::telemetry(), config.gpu_interval)
+    };
+    match &config.gpu {
+        GpuConfig::None => {}
+        GpuConfig::Auto | GpuConfig::Nvml => {
+            let source = NvmlSource::open(config.nvml_lib.clone(), clock);
+            match source {
+                Err(reason) if config.gpu == GpuConfig::Auto => {
+                    tracing::debug!(reason, "no NVML");
+                    live.note(format!("no GPU telemetry: {reason}"));
+                }
+                source => opened.push(Opened {
+                    plan: gpu("nvml"),
+                    source: source.map(|source| Arc::new(source) as Arc<dyn Source>),
+                }),
+            }
+        }
+        GpuConfig::Dcgm(urls) => {
+            for url in urls {
+                let source = DcgmSource::open(url, clock);
+                opened.push(Opened {
+                    plan: gpu(&short(url)),
+                    source: source.map(|source| Arc::new(source) as Arc<dyn Source>),
+                });
+            }
+        }
+    }
+    opened
+}
+
+/// A URL as part of a service's name: no scheme, no credentials.
+fn short(url: &str) -> String {
+    let shown = urls::without_credentials(url).unwrap_or_else(|_| "unreadable-url".to_owned());
+    let bare = shown.split_once("://").map_or(shown.as_str(), |(_, rest)| rest);
+    bare.trim_end_matches('/').to_owned()
+}

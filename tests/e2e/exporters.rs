@@ -1,0 +1,164 @@
+//! Telemetry that hangs, lies, dies: the run ends within its gates, the result
+//! names the collector and the reason, and nothing unknown becomes a number.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Mock, Ran, boundary, notes, run};
+
+/// A short run against a server with this hazard.
+fn short(hazard: &str, more: &[&str]) -> Ran {
+    let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms", "--hazard", hazard]);
+    let mut args = vec!["-u", &mock.url, "-m", "mock", "-n", "4", "--osl", "3"];
+    args.extend(["--gpu-telemetry", "none", "--gate-timeout", "1s", "--settle-timeout", "0.5s"]);
+    args.extend(more);
+    run(&args)
+}
+
+/// The run went on to its end, and its telemetry is said to be missing.
+fn assert_incomplete(ran: &Ran, reason: &str) -> Value {
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    let phase = &result["phases"][0];
+    assert_eq!(phase["requests"]["completed"], 4);
+    assert_eq!(phase["verdict"], "incomplete", "{phase:#}");
+    for kind in ["start", "end"] {
+        let boundary = boundary(&result, "profiling", kind);
+        let collector = &boundary["collectors"][0];
+        assert!(collector["service_id"].as_str().unwrap().starts_with("server_metrics/"));
+        assert_eq!(collector["status"], "failed", "{boundary:#}");
+        let error = collector["error"].as_str().unwrap();
+        assert!(error.contains(reason), "{error:?} does not say {reason:?}");
+        assert_eq!(collector["reading_start_ns"], Value::Null);
+    }
+    assert!(notes(phase).contains("server_metrics/"), "{}", notes(phase));
+    assert_nothing_invented(phase);
+    result
+}
+
+/// No delta of anything: a list that is empty, or `null` with a reason.
+fn assert_nothing_invented(phase: &Value) {
+    for metric in phase["server_metrics"].as_array().unwrap() {
+        if metric["type"] != "gauge" {
+            assert_eq!(metric["delta"], Value::Null, "{metric:#}");
+            assert!(metric["reason"].is_string(), "{metric:#}");
+        }
+    }
+}
+
+#[test]
+fn metrics_that_never_answer() {
+    let ran = short("metrics-hang", &[]);
+    assert_incomplete(&ran, "within");
+    // Two gates of one second, and what the rest of the run takes.
+    assert!(ran.took < Duration::from_secs(20), "{:?}", ran.took);
+}
+
+#[test]
+fn metrics_that_are_garbage() {
+    assert_incomplete(&short("metrics-garbage", &[]), "line 1");
+}
+
+#[test]
+fn metrics_that_answer_500() {
+    assert_incomplete(&short("metrics-500", &[]), "500");
+}
+
+#[test]
+fn metrics_of_200_megabytes() {
+    let ran = short("metrics-huge:200MB", &["--gate-timeout", "5s"]);
+    let result = assert_incomplete(&ran, "MiB");
+    let peak = result["client"]["peak_rss_mib"].as_f64().unwrap();
+    assert!(peak < 400.0, "{peak} MiB: the body was kept");
+}
+
+#[test]
+fn metrics_that_trickle() {
+    assert_incomplete(&short("metrics-trickle:100", &[]), "within");
+}
+
+#[test]
+fn metrics_slower_than_the_gate() {
+    assert_incomplete(&short("metrics-delay:3s", &[]), "within");
+}
+
+#[test]
+fn metrics_that_are_slow_but_in_time_are_complete() {
+    let ran = short("metrics-delay:300ms", &["--gate-timeout", "5s", "--settle-timeout", "3s"]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    assert_eq!(result["phases"][0]["verdict"], "clean", "{:#}", result["phases"][0]);
+    let reading = &boundary(&result, "profiling", "start")["collectors"][0];
+    let span = |key: &str| reading[key].as_u64().unwrap();
+    assert!(span("reading_end_ns") - span("reading_start_ns") >= 300_000_000);
+    assert!(span("reading_start_ns") >= boundary(&result, "profiling", "start")["requested_ns"].as_u64().unwrap());
+}
+
+#[test]
+fn an_exporter_that_dies_between_start_and_end() {
+    // Alive for the first scrapes, which the START boundary is among.
+    let mock = Mock::start(&["--ttft", "400ms", "--itl", "1ms", "--hazard", "metrics-die-after:4"]);
+    let ran = run(&[
+        "-u", &mock.url, "-m", "mock", "-n", "4", "-c", "1", "--osl", "3", "--gpu-telemetry", "none",
+        "--gate-timeout", "1s", "--settle-timeout", "0.5s",
+    ]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    let phase = &result["phases"][0];
+    assert_eq!(phase["verdict"], "incomplete");
+    assert_eq!(boundary(&result, "profiling", "start")["collectors"][0]["status"], "captured");
+    assert_eq!(boundary(&result, "profiling", "end")["collectors"][0]["status"], "failed");
+    assert!(!phase["server_metrics"].as_array().unwrap().is_empty(), "what was known is listed");
+    assert_nothing_invented(phase);
+}
+
+#[test]
+fn a_gpu_exporter_that_hangs_leaves_energy_unknown() {
+    let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms", "--hazard", "gpu-hang"]);
+    let dcgm = format!("dcgm:{}/gpu/metrics", mock.url);
+    let ran = run(&[
+        "-u", &mock.url, "-m", "mock", "-n", "4", "--gpu-telemetry", &dcgm, "--gate-timeout", "1s",
+        "--settle-timeout", "0.5s",
+    ]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    assert_eq!(result["phases"][0]["verdict"], "incomplete");
+    let gpus = result["phases"][0]["gpus"].as_array().unwrap();
+    assert!(gpus.iter().all(|gpu| gpu["energy_j"] == Value::Null));
+    let statuses = boundary(&result, "profiling", "end")["collectors"].as_array().unwrap();
+    let failed: Vec<_> = statuses.iter().filter(|c| c["status"] == "failed").collect();
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0]["service_id"].as_str().unwrap().starts_with("gpu_telemetry/"));
+}
+
+#[test]
+fn a_counter_that_falls_inside_the_phase_contaminates_it() {
+    let ran = short("reset-counters:2", &[]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    let phase = &result["phases"][0];
+    assert_eq!(phase["verdict"], "contaminated", "{}", notes(phase));
+    let reset = |name: &str| {
+        let metrics = phase["server_metrics"].as_array().unwrap();
+        metrics.iter().filter(|m| m["name"] == name).any(|m| m["reset"] == true)
+    };
+    assert!(reset("vllm:prompt_tokens") || reset("vllm:request_success"), "{phase:#}");
+}
+
+#[test]
+fn gates_that_are_off_read_nothing_at_the_boundaries_and_claim_nothing() {
+    let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms"]);
+    let ran = run(&["-u", &mock.url, "-m", "mock", "-n", "4", "--no-gate", "--gpu-telemetry", "none"]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    assert_eq!(result["phases"][0]["verdict"], "incomplete");
+    assert_eq!(boundary(&result, "profiling", "start")["released_by"], "disabled");
+    assert_nothing_invented(&result["phases"][0]);
+}
+
+#[test]
+fn strict_is_exit_1_unless_clean() {
+    short("metrics-500", &["--strict"]).assert_code(1);
+    short("metrics-delay:1ms", &["--strict"]).assert_code(0);
+}
