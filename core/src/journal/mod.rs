@@ -3,7 +3,7 @@
 //! - [`frame`]: the file: header, checksummed blocks, a torn tail recognised.
 //! - [`entry`]: one input or timeout of one node, and the digest of the effects
 //!   it caused.
-//! - [`replay`]: feeds a journal to fresh machines and finds the first
+//! - [`mod@replay`]: feeds a journal to fresh machines and finds the first
 //!   difference.
 //! - [`envelope`], [`compact`], [`exact`]: how envelopes, request records and
 //!   floating-point numbers are written.
@@ -18,4 +18,4 @@ mod varint;
 
 pub use entry::{Entry, Kind, decode_input, digest, encode_input};
 pub use frame::{Encoder, Entries, Header, Journal, JournalError, Tail};
-pub use replay::{Mismatch, Node, Replay, Step, replay};
+pub use replay::{Mismatch, Node, Problem, Replay, ReplayError, Replayed, Step, replay};

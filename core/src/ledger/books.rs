@@ -317,4 +317,4 @@ fn label(class: ErrorClass, status: Option<u16>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -12,7 +12,7 @@ fn at(ms: u64) -> Tick {
 }
 
 /// A request of 500 ms: 10 ms late, first token after 100 ms, 5 output tokens.
-fn record(number: u32) -> RequestRecord {
+pub(in crate::ledger) fn record(number: u32) -> RequestRecord {
     RequestRecord {
         credit: CreditId { phase: 0, number },
         outcome: Outcome::Completed,

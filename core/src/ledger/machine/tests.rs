@@ -3,12 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::MessageId;
 use crate::journal::{Entry, Kind, Node, Replay, digest, encode_input};
+use crate::ledger::books::tests::record as by_hand;
 use crate::ledger::report::PhaseLedger;
 use crate::message::{PhaseCounts, ShutdownReason};
 use crate::plan::{GatePlan, Limits as PlanLimits, PhaseKind, PhaseSpec};
 use crate::record::{ErrorClass, Outcome};
 
-pub(super) fn plan(phases: usize) -> RunPlan {
+fn plan(phases: usize) -> RunPlan {
     let phases = (0..phases).map(|i| {
         let mut spec = PhaseSpec::new(format!("p{i}"), PhaseKind::Profiling);
         spec.concurrency = Some(1);
@@ -22,32 +23,15 @@ fn ledger(phases: usize) -> Ledger {
     Ledger::new(&plan(phases), BTreeMap::new(), true, true)
 }
 
-pub(super) fn at(ms: u64) -> Tick {
+fn at(ms: u64) -> Tick {
     Tick::from_millis(ms)
 }
 
-/// A request of 500 ms: 10 ms late, first token after 100 ms, 5 output tokens.
-pub(super) fn record(phase: u16, number: u32) -> RequestRecord {
-    RequestRecord {
-        credit: CreditId { phase, number },
-        outcome: Outcome::Completed,
-        status: Some(200),
-        planned: at(1000),
-        started: at(1010),
-        sent: Some(at(1011)),
-        first_byte: Some(at(1100)),
-        first_token: Some(at(1110)),
-        second_token: Some(at(1130)),
-        last_token: Some(at(1490)),
-        ended: at(1510),
-        chunks: 4,
-        prompt_tokens: Some(7),
-        output_tokens: Some(5),
-        gaps_ns: vec![20_000_000, 180_000_000, 180_000_000],
-    }
+fn record(phase: u16, number: u32) -> RequestRecord {
+    RequestRecord { credit: CreditId { phase, number }, ..by_hand(number) }
 }
 
-pub(super) fn message(body: Message) -> LedgerInput {
+fn message(body: Message) -> LedgerInput {
     LedgerInput::Message(Envelope {
         from: ServiceId::controller(),
         to: ServiceId::ledger(),
@@ -61,7 +45,7 @@ fn sent(sent: u64) -> PhaseCounts {
     PhaseCounts { sent, completed: sent, ..PhaseCounts::default() }
 }
 
-pub(super) fn credits_complete(counts: &[u64]) -> LedgerInput {
+fn credits_complete(counts: &[u64]) -> LedgerInput {
     let plan = plan(counts.len());
     let phases = plan.phases().iter().zip(counts).map(|(p, n)| (p.id, sent(*n))).collect();
     message(Message::CreditsComplete(CreditsComplete { phases }))
@@ -90,7 +74,9 @@ fn check(ledger: &Ledger, now: Tick, out: &[LedgerEffect]) {
     assert!(out.len() <= Ledger::EFFECTS, "{} effects", out.len());
 }
 
-fn finalised(effects: &[LedgerEffect]) -> Vec<(ProfileFinish, u64, Vec<(PhaseId, u64)>)> {
+type Finalised = (ProfileFinish, u64, Vec<(PhaseId, u64)>);
+
+fn finalised(effects: &[LedgerEffect]) -> Vec<Finalised> {
     let mut found = Vec::new();
     for effect in effects {
         if let LedgerEffect::Event(LedgerEvent::Finalised { finish, records, missing }) = effect {
@@ -155,11 +141,11 @@ fn it_finalises_when_credits_are_complete_and_every_record_is_in() {
     let effects = feed(&mut ledger, at(40), LedgerInput::Record(record(1, 0)));
     assert_eq!(finalised(&effects), [(ProfileFinish::Complete, 3, vec![])]);
     let finish = ProfileFinish::Complete;
-    let summary = DomainSummary::Records { records: 3, missing: 0, finish };
-    assert_eq!(results(&effects), [summary.clone()]);
+    let handed_in = [DomainSummary::Records { records: 3, missing: 0, finish }];
+    assert_eq!(results(&effects), handed_in);
     // Repeated with each heartbeat until shutdown.
-    assert_eq!(results(&wake(&mut ledger, at(1000))), [summary.clone()]);
-    assert_eq!(results(&wake(&mut ledger, at(2000))), [summary]);
+    assert_eq!(results(&wake(&mut ledger, at(1000))), handed_in);
+    assert_eq!(results(&wake(&mut ledger, at(2000))), handed_in);
     let effects = feed(&mut ledger, at(2500), shutdown());
     assert_eq!((results(&effects), finalised(&effects)), (vec![], vec![]));
     assert_eq!(effects.last(), Some(&LedgerEffect::Finished));
@@ -236,6 +222,48 @@ fn a_record_is_added_once_and_only_while_the_books_are_open() {
     assert_eq!(phase.metrics["request_latency"].count, 2);
     for note in ["1 records came twice", "1 records came after", "1 records of credits beyond"] {
         assert!(has_note(phase, note), "{note} in {:?}", phase.notes);
+    }
+}
+
+#[test]
+fn a_phase_lasts_as_long_as_the_conductor_says_even_if_it_says_so_late() {
+    let mut ledger = ledger(1);
+    feed(&mut ledger, at(0), LedgerInput::Start);
+    let phase = plan(1).phases()[0].id;
+    let progress = |ms, n| PhaseProgress { phase, at: at(ms), counts: sent(n) };
+    feed(&mut ledger, at(1000), message(Message::PhaseStarted(progress(1000, 0))));
+    feed(&mut ledger, at(1510), LedgerInput::Record(record(0, 0)));
+    feed(&mut ledger, at(1600), credits_complete(&[1]));
+    let throughput = |ledger: &mut Ledger| {
+        let phase = &ledger.report().phases[0];
+        (phase.metrics["request_throughput"].avg, has_note(phase, "end was not announced"))
+    };
+    assert_eq!(throughput(&mut ledger), (Some(1.0 / 0.51), true));
+    feed(&mut ledger, at(1700), message(Message::PhaseComplete(progress(3000, 9))));
+    assert_eq!(throughput(&mut ledger), (Some(0.5), false));
+    assert_eq!(ledger.report().missing, 0, "the books are closed");
+}
+
+#[test]
+fn dispatch_lag_is_taken_over_all_phases_in_microseconds() {
+    let mut ledger = ledger(2);
+    feed(&mut ledger, at(0), LedgerInput::Record(record(0, 0)));
+    let prompt = RequestRecord { started: at(1000), ..record(1, 0) };
+    feed(&mut ledger, at(0), LedgerInput::Record(prompt));
+    let lag = ledger.report().dispatch_lag_us;
+    assert_eq!((lag.p50, lag.p99, lag.max), (Some(0.0), Some(1e4), Some(1e4)));
+}
+
+#[test]
+fn a_heartbeat_of_no_time_at_all_is_not_due_for_ever() {
+    let mut spec = PhaseSpec::new("p", PhaseKind::Profiling);
+    (spec.concurrency, spec.requests) = (Some(1), Some(1));
+    let limits = PlanLimits { heartbeat: Duration::ZERO, ..PlanLimits::default() };
+    let plan = RunPlan::new(0, vec![spec], GatePlan::default(), limits).unwrap();
+    let mut ledger = Ledger::new(&plan, BTreeMap::new(), true, true);
+    for now in [at(0), at(1), Tick::NEVER] {
+        feed(&mut ledger, now, LedgerInput::Start);
+        wake(&mut ledger, now);
     }
 }
 
