@@ -33,6 +33,7 @@ pub enum ArrivalProcess {
     /// above 1 is more even (the field's `burstiness`).
     Gamma {
         /// The shape.
+        #[serde(with = "crate::journal::exact")]
         shape: f64,
     },
 }
@@ -49,6 +50,7 @@ pub enum Arrival {
     /// Open loop: planned times on an absolute schedule from the phase's start.
     Rate {
         /// Requests per second; infinite means all at once.
+        #[serde(with = "crate::journal::exact")]
         rate: f64,
         /// The process.
         #[serde(flatten)]

@@ -1,0 +1,320 @@
+//! One phase's books: its records, counted and accumulated.
+
+use std::collections::BTreeMap;
+
+use super::goodput::{Judgement, Limits};
+use super::metrics::{METRICS, Profile, Rule, Totals, Value};
+use super::report::PhaseLedger;
+use super::seen::Seen;
+use crate::account::result::{MetricStats, RequestCounts};
+use crate::account::stats::{Series, single};
+use crate::id::PhaseId;
+use crate::message::ProfileFinish;
+use crate::record::{ErrorClass, Outcome, RequestRecord};
+use crate::time::Tick;
+
+/// One phase's books.
+#[derive(Debug, Clone)]
+pub(super) struct PhaseBooks {
+    pub(super) phase: PhaseId,
+    seen: Seen,
+    counts: RequestCounts,
+    /// The conductor's word on the phase.
+    pub(super) start: Option<Tick>,
+    pub(super) end: Option<Tick>,
+    /// How many credits it says were sent, once no more will be.
+    pub(super) sent: Option<u64>,
+    /// The same by the records.
+    first_started: Option<Tick>,
+    last_ended: Option<Tick>,
+    /// One for each of [`METRICS`].
+    series: Vec<Series>,
+    prompt: TokenCount,
+    output: TokenCount,
+    without_first_token: u64,
+    errors: BTreeMap<(ErrorClass, Option<u16>), u64>,
+    good: u64,
+    unjudged: u64,
+    pub(super) refused: Refused,
+}
+
+/// Records that were not added, by why.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Refused {
+    pub(super) duplicate: u64,
+    pub(super) late: u64,
+    pub(super) beyond_sent: u64,
+}
+
+/// Tokens of completed requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct TokenCount {
+    sum: u64,
+    unknown: u64,
+}
+
+impl TokenCount {
+    fn add(&mut self, count: Option<u32>) {
+        match count {
+            Some(count) => self.sum = self.sum.saturating_add(u64::from(count)),
+            None => self.unknown += 1,
+        }
+    }
+
+    /// The sum, where every request has a count.
+    fn known(self) -> Option<u64> {
+        (self.unknown == 0).then_some(self.sum)
+    }
+}
+
+impl PhaseBooks {
+    pub(super) fn new(phase: PhaseId, exact_limit: usize) -> Self {
+        Self {
+            phase,
+            seen: Seen::default(),
+            counts: RequestCounts::default(),
+            start: None,
+            end: None,
+            sent: None,
+            first_started: None,
+            last_ended: None,
+            series: METRICS.iter().map(|_| Series::with_limit(exact_limit)).collect(),
+            prompt: TokenCount::default(),
+            output: TokenCount::default(),
+            without_first_token: 0,
+            errors: BTreeMap::new(),
+            good: 0,
+            unjudged: 0,
+            refused: Refused::default(),
+        }
+    }
+
+    /// How many records are in.
+    pub(super) fn records(&self) -> u64 {
+        self.counts.sent
+    }
+
+    /// Whether a record of every credit that was sent is in.
+    pub(super) fn complete(&self) -> bool {
+        self.sent.is_none_or(|sent| self.seen.covers(sent))
+    }
+
+    /// How many credits are known to have been sent and have no record.
+    pub(super) fn missing(&self) -> u64 {
+        self.sent.map_or(0, |sent| sent - self.seen.below(sent))
+    }
+
+    /// Adds a record, unless its credit has one already: whether it was added.
+    pub(super) fn add(
+        &mut self,
+        record: &RequestRecord,
+        profile: Profile,
+        limits: &Limits,
+    ) -> bool {
+        if !self.seen.insert(record.credit.number) {
+            return false;
+        }
+        let earliest = self.first_started.map_or(record.started, |at| at.min(record.started));
+        self.first_started = Some(earliest);
+        self.last_ended = self.last_ended.max(Some(record.ended));
+        self.counts.sent += 1;
+        let completed = match record.outcome {
+            Outcome::Completed => {
+                self.counts.completed += 1;
+                self.prompt.add(record.prompt_tokens);
+                self.output.add(record.output_tokens);
+                self.without_first_token += u64::from(record.first_token.is_none());
+                match limits.judge(record) {
+                    Judgement::Good => self.good += 1,
+                    Judgement::Bad => {}
+                    Judgement::Unknown => self.unjudged += 1,
+                }
+                true
+            }
+            Outcome::Failed(class) => {
+                self.counts.errors += 1;
+                let status = record.status.filter(|_| class == ErrorClass::Status);
+                *self.errors.entry((class, status)).or_default() += 1;
+                false
+            }
+            Outcome::Cancelled => {
+                self.counts.cancelled += 1;
+                false
+            }
+        };
+        for (metric, series) in METRICS.iter().zip(&mut self.series) {
+            if !profile.has(metric.applies) {
+                continue;
+            }
+            let value = match metric.rule {
+                Rule::Completed(rule) if completed => rule(record),
+                Rule::Every(rule) => rule(record),
+                Rule::Gaps if completed => {
+                    for gap in &record.gaps_ns {
+                        series.push(*gap as f64 / 1e6);
+                    }
+                    continue;
+                }
+                Rule::Completed(_) | Rule::Gaps | Rule::Phase(_) => continue,
+            };
+            if let Value::Is(value) = value {
+                series.push(value);
+            }
+        }
+        true
+    }
+
+    /// The phase's duration, and a note where the conductor's word is missing.
+    fn seconds(&self) -> (Option<f64>, Option<&'static str>) {
+        let start = self.start.or(self.first_started);
+        let end = self.end.or(self.last_ended);
+        let (Some(start), Some(end)) = (start, end) else { return (None, None) };
+        let note = match (self.start, self.end) {
+            (Some(_), Some(_)) => None,
+            (Some(_), None) => Some(
+                "the phase's end was not announced: throughputs count until its last record ended",
+            ),
+            (None, Some(_)) => Some(
+                "the phase's start was not announced: throughputs count from its first request",
+            ),
+            (None, None) => Some(
+                "the phase's start and end were not announced: throughputs count from its first \
+                 request until its last record ended",
+            ),
+        };
+        let seconds = end.since(start).as_secs_f64();
+        (Some(seconds).filter(|s| *s > 0.0), note)
+    }
+
+    pub(super) fn report(
+        &mut self,
+        profile: Profile,
+        limits: &Limits,
+        finish: Option<ProfileFinish>,
+    ) -> PhaseLedger {
+        let (seconds, duration_note) = self.seconds();
+        let judged = limits.impossible.is_empty() && self.unjudged == 0;
+        let output_tokens = self.output.known().filter(|_| profile.produces_tokens);
+        let totals = Totals {
+            seconds,
+            sent: self.counts.sent,
+            completed: self.counts.completed,
+            errors: self.counts.errors,
+            good: judged.then_some(self.good),
+            prompt_tokens: self.prompt.known(),
+            output_tokens: if profile.produces_tokens { output_tokens } else { Some(0) },
+        };
+        let applying = METRICS.iter().zip(&mut self.series).filter(|(m, _)| profile.has(m.applies));
+        let metrics: BTreeMap<String, MetricStats> = applying
+            .map(|(metric, series)| {
+                let stats = match metric.rule {
+                    Rule::Completed(_) | Rule::Every(_) | Rule::Gaps => series.stats(metric.unit),
+                    Rule::Phase(rule) => single(rule(&totals), metric.unit),
+                };
+                (metric.name.to_owned(), stats)
+            })
+            .collect();
+        let errors = self.errors.iter().map(|((class, status), n)| (label(*class, *status), *n));
+        PhaseLedger {
+            phase: self.phase,
+            counts: self.counts,
+            prompt_tokens: self.prompt.known(),
+            output_tokens,
+            metrics,
+            errors: errors.collect(),
+            notes: self.notes(profile, limits, finish, duration_note),
+        }
+    }
+
+    /// What could not be measured, and why.
+    fn notes(
+        &self,
+        profile: Profile,
+        limits: &Limits,
+        finish: Option<ProfileFinish>,
+        duration_note: Option<&str>,
+    ) -> Vec<String> {
+        let RequestCounts { sent: records, completed, .. } = self.counts;
+        let mut notes = Vec::new();
+        if records == 0 {
+            notes.push("no request of this phase has a record".to_owned());
+        }
+        let (missing, sent) = (self.missing(), self.sent.unwrap_or_default());
+        if missing > 0 {
+            let why = match finish {
+                Some(ProfileFinish::Fallback) => "; the credits-complete fallback ran out",
+                Some(ProfileFinish::Shutdown) => "; the run was shut down before they came",
+                Some(ProfileFinish::Complete) | None => "",
+            };
+            notes.push(format!("{missing} of {sent} requests have no record{why}"));
+        }
+        let late = self.refused.late;
+        if late > 0 {
+            notes.push(format!("{late} records came after the books were closed: not counted"));
+        }
+        let duplicate = self.refused.duplicate;
+        if duplicate > 0 {
+            notes.push(format!("{duplicate} records came twice: counted once"));
+        }
+        let seen_beyond = self.sent.map_or(0, |sent| records - self.seen.below(sent));
+        if seen_beyond > 0 {
+            notes.push(format!(
+                "{seen_beyond} of {records} records are of credits beyond the {sent} that were sent"
+            ));
+        }
+        let refused = self.refused.beyond_sent;
+        if refused > 0 {
+            notes.push(format!(
+                "{refused} records of credits beyond the {sent} that were sent: not counted"
+            ));
+        }
+        notes.extend(duration_note.filter(|_| records > 0).map(str::to_owned));
+        let usage = |what: &str, unknown: u64| {
+            format!(
+                "the server sent no usage with {what} tokens for {unknown} of {completed} completed \
+                 requests: their count and sums that need it are not known"
+            )
+        };
+        if self.prompt.unknown > 0 {
+            notes.push(usage("prompt", self.prompt.unknown));
+        }
+        if profile.produces_tokens && self.output.unknown > 0 {
+            notes.push(usage("output", self.output.unknown));
+        }
+        let streaming = profile.streaming && profile.produces_tokens;
+        if streaming && self.without_first_token > 0 {
+            let none = self.without_first_token;
+            notes.push(format!(
+                "{none} of {completed} completed requests streamed no content: they have no time \
+                 to first token"
+            ));
+        }
+        if profile.goodput {
+            notes.extend(limits.impossible.iter().cloned());
+            if limits.impossible.is_empty() && self.unjudged > 0 {
+                let unjudged = self.unjudged;
+                notes.push(format!(
+                    "goodput: {unjudged} of {completed} completed requests cannot be judged, the \
+                     server sent no usage for them"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+/// The published name of an error class: an error status is named with its
+/// code.
+fn label(class: ErrorClass, status: Option<u16>) -> String {
+    let name = match class {
+        ErrorClass::Connect => "connect",
+        ErrorClass::Timeout => "timeout",
+        ErrorClass::Status => "status",
+        ErrorClass::StreamCut => "stream_cut",
+        ErrorClass::Malformed => "malformed",
+    };
+    status.map_or_else(|| name.to_owned(), |code| format!("{name}_{code}"))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

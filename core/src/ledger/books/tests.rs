@@ -1,0 +1,257 @@
+//! Every metric on records made by hand.
+
+use super::*;
+use crate::account::stats::unknown;
+use crate::id::CreditId;
+use crate::ledger::goodput::can_limit;
+
+const MS: u64 = 1_000_000;
+
+fn at(ms: u64) -> Tick {
+    Tick(ms * MS)
+}
+
+/// A request of 500 ms: 10 ms late, first token after 100 ms, 5 output tokens.
+pub(in crate::ledger) fn record(number: u32) -> RequestRecord {
+    RequestRecord {
+        credit: CreditId { phase: 0, number },
+        outcome: Outcome::Completed,
+        status: Some(200),
+        planned: at(1000),
+        started: at(1010),
+        sent: Some(at(1011)),
+        first_byte: Some(at(1100)),
+        first_token: Some(at(1110)),
+        second_token: Some(at(1130)),
+        last_token: Some(at(1490)),
+        ended: at(1510),
+        chunks: 4,
+        prompt_tokens: Some(7),
+        output_tokens: Some(5),
+        gaps_ns: vec![20 * MS, 180 * MS, 160 * MS],
+    }
+}
+
+fn ended_by(number: u32, outcome: Outcome, status: Option<u16>) -> RequestRecord {
+    RequestRecord { outcome, status, ..record(number) }
+}
+
+struct Setting {
+    profile: Profile,
+    limits: BTreeMap<String, f64>,
+    announced: bool,
+}
+
+impl Setting {
+    fn chat() -> Self {
+        let profile = Profile { streaming: true, produces_tokens: true, goodput: false };
+        Self { profile, limits: BTreeMap::new(), announced: true }
+    }
+
+    fn limited(limits: &[(&str, f64)]) -> Self {
+        let mut setting = Self::chat();
+        setting.profile.goodput = true;
+        setting.limits = limits.iter().map(|(name, ms)| ((*name).to_owned(), *ms)).collect();
+        setting
+    }
+
+    /// The books of a phase from 1 s to 3 s.
+    fn report(&self, records: &[RequestRecord]) -> PhaseLedger {
+        let limits = Limits::new(&self.limits, self.profile);
+        let id = PhaseId::derive(&crate::seed::Seed::root(0), 0, "p");
+        let mut books = PhaseBooks::new(id, 1000);
+        if self.announced {
+            (books.start, books.end) = (Some(at(1000)), Some(at(3000)));
+        }
+        for record in records {
+            assert!(books.add(record, self.profile, &limits));
+        }
+        books.report(self.profile, &limits, None)
+    }
+}
+
+fn value(report: &PhaseLedger, name: &str) -> Option<f64> {
+    report.metrics.get(name).unwrap_or_else(|| panic!("no {name}")).avg
+}
+
+#[test]
+fn every_metric_follows_its_formula() {
+    let failed = ended_by(1, Outcome::Failed(ErrorClass::Status), Some(429));
+    let cancelled = ended_by(2, Outcome::Cancelled, Some(200));
+    let report = Setting::limited(&[("time_to_first_token", 100.0)]).report(&[
+        record(0),
+        failed,
+        cancelled,
+        RequestRecord { first_token: Some(at(1111)), ..record(3) },
+    ]);
+    let only = Setting::limited(&[("time_to_first_token", 100.0)]).report(&[record(0)]);
+    let expected = [
+        ("time_to_first_token", 100.0),
+        ("time_to_second_token", 20.0),
+        ("inter_token_latency", 100.0),
+        ("inter_chunk_latency", 120.0),
+        ("request_latency", 500.0),
+        ("scheduled_latency", 510.0),
+        ("scheduled_time_to_first_token", 110.0),
+        ("dispatch_lag", 10.0),
+        ("request_throughput", 0.5),
+        ("output_token_throughput", 2.5),
+        ("total_token_throughput", 6.0),
+        ("output_token_throughput_per_user", 10.0),
+        ("input_sequence_length", 7.0),
+        ("output_sequence_length", 5.0),
+        ("goodput", 0.5),
+        ("error_rate", 0.0),
+    ];
+    assert_eq!(expected.len(), METRICS.len());
+    for ((name, expected), metric) in expected.iter().zip(&METRICS) {
+        assert_eq!((metric.name, value(&only, name)), (*name, Some(*expected)));
+        assert_eq!(only.metrics[*name].unit, metric.unit);
+    }
+    assert_eq!(only.notes, [""; 0]);
+    // Of four requests two completed, one within the limit, and one failed.
+    assert_eq!(value(&report, "request_throughput"), Some(1.0));
+    assert_eq!(value(&report, "goodput"), Some(0.5));
+    assert_eq!(value(&report, "error_rate"), Some(0.25));
+    assert_eq!(report.metrics["request_latency"].count, 2, "of completed requests only");
+    assert_eq!(report.metrics["inter_chunk_latency"].count, 6);
+    assert_eq!(report.metrics["dispatch_lag"].count, 4, "of every request");
+    assert_eq!((report.prompt_tokens, report.output_tokens), (Some(14), Some(10)));
+    let counts = RequestCounts { sent: 4, completed: 2, errors: 1, cancelled: 1 };
+    assert_eq!(report.counts, counts);
+}
+
+#[test]
+fn errors_are_counted_by_class_and_statuses_by_code() {
+    let failed = |n, class, status| ended_by(n, Outcome::Failed(class), status);
+    let report = Setting::chat().report(&[
+        failed(0, ErrorClass::Status, Some(429)),
+        failed(1, ErrorClass::Status, Some(500)),
+        failed(2, ErrorClass::Status, Some(429)),
+        failed(3, ErrorClass::StreamCut, Some(200)),
+        failed(4, ErrorClass::Connect, None),
+    ]);
+    let errors: Vec<(&str, u64)> = report.errors.iter().map(|(k, n)| (k.as_str(), *n)).collect();
+    assert_eq!(errors, [("connect", 1), ("status_429", 2), ("status_500", 1), ("stream_cut", 1)]);
+    assert_eq!(value(&report, "error_rate"), Some(1.0));
+    assert_eq!(value(&report, "request_throughput"), Some(0.0));
+    assert_eq!(report.metrics["request_latency"], unknown("ms"));
+}
+
+#[test]
+fn a_token_count_without_a_source_is_unknown_and_never_zero() {
+    let bare = RequestRecord { prompt_tokens: None, output_tokens: None, ..record(0) };
+    let report = Setting::chat().report(std::slice::from_ref(&bare));
+    for name in ["output_token_throughput", "total_token_throughput"] {
+        assert_eq!(report.metrics[name], unknown("tok/s"), "{name}");
+    }
+    assert_eq!(report.metrics["inter_token_latency"], unknown("ms"));
+    assert_eq!(report.metrics["output_sequence_length"], unknown("tokens"));
+    assert_eq!((report.prompt_tokens, report.output_tokens), (None, None));
+    assert!(report.notes.iter().any(|n| n.contains("output tokens for 1 of 1 completed")));
+
+    let report = Setting::chat().report(&[bare, record(1)]);
+    assert_eq!(report.metrics["output_sequence_length"].count, 1, "of those with a count");
+    assert_eq!(report.metrics["output_token_throughput"], unknown("tok/s"));
+    assert!(report.notes.iter().any(|n| n.contains("output tokens for 1 of 2 completed")));
+}
+
+#[test]
+fn one_output_token_has_no_inter_token_latency() {
+    let single = RequestRecord { output_tokens: Some(1), second_token: None, ..record(0) };
+    let report = Setting::chat().report(&[single]);
+    assert_eq!(report.metrics["inter_token_latency"].count, 0);
+    assert_eq!(report.metrics["output_token_throughput_per_user"].count, 0);
+    assert_eq!(report.metrics["time_to_second_token"].count, 0);
+    assert_eq!(report.metrics["time_to_first_token"].count, 1);
+}
+
+#[test]
+fn an_answer_without_content_has_no_time_to_first_token_and_is_noted() {
+    let empty = RequestRecord { first_token: None, second_token: None, ..record(0) };
+    let report = Setting::chat().report(&[empty]);
+    assert_eq!(report.metrics["time_to_first_token"], unknown("ms"));
+    assert!(report.notes.iter().any(|n| n.contains("1 of 1 completed requests streamed no")));
+}
+
+#[test]
+fn metrics_that_do_not_apply_to_the_endpoint_are_absent() {
+    let mut plain = Setting::chat();
+    plain.profile.streaming = false;
+    let report = plain.report(&[record(0)]);
+    assert!(!report.metrics.contains_key("time_to_first_token"));
+    assert!(!report.metrics.contains_key("goodput"));
+    assert_eq!(value(&report, "output_token_throughput"), Some(2.5));
+
+    let mut embeddings = Setting::chat();
+    embeddings.profile = Profile { streaming: false, produces_tokens: false, goodput: false };
+    let report = embeddings.report(&[RequestRecord { output_tokens: None, ..record(0) }]);
+    assert!(!report.metrics.contains_key("output_sequence_length"));
+    assert_eq!(value(&report, "total_token_throughput"), Some(3.5));
+    assert_eq!((report.output_tokens, report.notes.len()), (None, 0));
+}
+
+#[test]
+fn a_duration_that_was_not_announced_is_taken_from_the_records_and_noted() {
+    let mut silent = Setting::chat();
+    silent.announced = false;
+    let report = silent.report(&[record(0)]);
+    assert_eq!(value(&report, "request_throughput"), Some(2.0));
+    assert!(report.notes.iter().any(|n| n.contains("were not announced")));
+    let report = silent.report(&[]);
+    assert_eq!(report.metrics["request_throughput"], unknown("req/s"));
+    assert_eq!(report.metrics["error_rate"], unknown("ratio"));
+    assert_eq!(report.notes, ["no request of this phase has a record"]);
+}
+
+#[test]
+fn goodput_needs_every_limit_to_be_met() {
+    let good = |limits: &[(&str, f64)], record| {
+        value(&Setting::limited(limits).report(&[record]), "goodput").map(|rate| rate * 2.0)
+    };
+    let met = ("time_to_first_token", 100.0);
+    assert_eq!(good(&[met, ("inter_token_latency", 100.0)], record(0)), Some(1.0));
+    assert_eq!(good(&[met, ("inter_token_latency", 99.9)], record(0)), Some(0.0));
+    assert_eq!(good(&[met, ("scheduled_latency", 509.0)], record(0)), Some(0.0));
+    // No gap, no limit on it broken; no first token, its limit is.
+    let one = RequestRecord { output_tokens: Some(1), ..record(0) };
+    assert_eq!(good(&[("inter_token_latency", 0.1)], one), Some(1.0));
+    let none = RequestRecord { first_token: None, ..record(0) };
+    assert_eq!(good(&[met], none), Some(0.0));
+}
+
+#[test]
+fn a_goodput_that_cannot_be_judged_is_unknown() {
+    let setting = Setting::limited(&[("inter_token_latency", 100.0), ("request_latency", 1e9)]);
+    let unmeasured = RequestRecord { output_tokens: None, ..record(0) };
+    let report = setting.report(&[unmeasured.clone(), record(1)]);
+    assert_eq!(report.metrics["goodput"], unknown("req/s"));
+    assert!(report.notes.iter().any(|n| n.contains("1 of 2 completed requests cannot be judged")));
+    // Another limit that it breaks settles the matter.
+    let setting = Setting::limited(&[("inter_token_latency", 100.0), ("request_latency", 1.0)]);
+    assert_eq!(value(&setting.report(&[unmeasured]), "goodput"), Some(0.0));
+
+    let mut plain = Setting::limited(&[("time_to_first_token", 100.0)]);
+    plain.profile.streaming = false;
+    let report = plain.report(&[record(0)]);
+    assert_eq!(report.metrics["goodput"], unknown("req/s"));
+    assert!(report.notes.iter().any(|n| n.contains("the endpoint does not stream")));
+}
+
+#[test]
+fn only_a_latency_of_one_request_can_be_limited() {
+    let can: Vec<&str> = METRICS.iter().map(|m| m.name).filter(|name| can_limit(name)).collect();
+    assert_eq!(
+        can,
+        [
+            "time_to_first_token",
+            "time_to_second_token",
+            "inter_token_latency",
+            "request_latency",
+            "scheduled_latency",
+            "scheduled_time_to_first_token",
+            "dispatch_lag"
+        ]
+    );
+    assert!(!can_limit("ttft"), "aliases are the caller's");
+}
