@@ -206,14 +206,24 @@ impl Judge<'_> {
             let others: Vec<_> = others.map(|p| format!("'{p}'")).collect();
             if !others.is_empty() {
                 let note = format!(
-                    "The window from {} to {} is shared with {}: deltas and energy hold what both \
-                     did in it.",
+                    "The window from {} to {} is shared with {}{}: deltas and energy hold what all \
+                     of them did in it.",
                     at(window.from_ns),
                     at(window.to_ns),
                     others.join(" and "),
+                    self.in_flight_at(window),
                 );
                 findings.push(Finding::new(Verdict::Overlapped, note));
             }
+        }
+    }
+
+    /// How many requests were in flight at the boundary that opened a window.
+    fn in_flight_at(&self, window: &Window) -> String {
+        let opened = self.boundaries.iter().filter(|(_, b)| b.moment() == Some(window.from_ns));
+        match opened.map(|(_, b)| b.in_flight()).max() {
+            None | Some(0) => String::new(),
+            Some(n) => format!(", with {n} in flight when it opened"),
         }
     }
 }
