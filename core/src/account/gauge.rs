@@ -48,7 +48,7 @@ pub struct Gauge {
 
 #[derive(Debug, Clone, Copy)]
 struct Sum {
-    weighted: f64,
+    avg: f64,
     nanos: f64,
     min: f64,
     max: f64,
@@ -57,15 +57,16 @@ struct Sum {
 
 impl Sum {
     fn add(sum: &mut Option<Self>, value: f64, nanos: f64) {
-        let sum = sum.get_or_insert(Self {
-            weighted: 0.0,
-            nanos: 0.0,
-            min: value,
-            max: value,
-            last: value,
-        });
-        sum.weighted += value * nanos;
+        let fresh = Self { avg: value, nanos: 0.0, min: value, max: value, last: value };
+        let sum = sum.get_or_insert(fresh);
         sum.nanos += nanos;
+        if sum.nanos > 0.0 {
+            // A running average: the product of a large value and a time in
+            // nanoseconds would overflow.
+            sum.avg += (value - sum.avg) * (nanos / sum.nanos);
+        } else {
+            sum.avg = value;
+        }
         sum.min = sum.min.min(value);
         sum.max = sum.max.max(value);
         sum.last = value;
@@ -73,8 +74,7 @@ impl Sum {
 
     fn stats(&self) -> GaugeStats {
         // Rounding must not put the average outside of what was seen.
-        let avg = if self.nanos > 0.0 { self.weighted / self.nanos } else { self.last };
-        let avg = avg.clamp(self.min, self.max);
+        let avg = self.avg.clamp(self.min, self.max);
         GaugeStats { avg, min: self.min, max: self.max, last: self.last }
     }
 }
@@ -192,6 +192,15 @@ mod tests {
         gauge.set(&spans, Tick(10), 6.0);
         gauge.set(&spans, Tick(20), 8.0);
         assert_eq!(gauge.stats(&spans, 0).map(|s| s.avg), Some(6.0));
+    }
+
+    #[test]
+    fn values_of_any_size_have_a_finite_average() {
+        let spans = [span(0, 1 << 62)];
+        let mut gauge = Gauge::default();
+        gauge.set(&spans, Tick(0), 1e307);
+        gauge.set(&spans, Tick(1 << 61), -1e307);
+        assert_eq!(gauge.stats(&spans, 0).map(|s| s.avg), Some(0.0));
     }
 
     proptest! {

@@ -97,7 +97,7 @@ fn a_reset_inside_the_phase_contaminates_it_and_is_named_with_its_numbers() {
     assert!(metric.reset);
     assert_eq!(total(&phase, SUCCESS), Some(3.0 + 20.0));
     assert_eq!(phase.verdict, Verdict::Contaminated);
-    insta::assert_snapshot!(phase.notes.join("\n"), @r#"1 of 1 counters of http://127.0.0.1:8000/metrics were set back inside the phase; their deltas are lower bounds: vllm:request_success{model_name="m"} fell from 13 to 1."#);
+    insta::assert_snapshot!(phase.notes.join("\n"), @r#"1 of 1 counted series of http://127.0.0.1:8000/metrics were set back inside the phase; their deltas are lower bounds: vllm:request_success{model_name="m"} fell from 13 to 1."#);
 }
 
 #[test]
