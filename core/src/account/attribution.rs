@@ -134,6 +134,11 @@ impl Attributed {
         self.sources.iter().any(|s| s.service() == service && s.is_read(key))
     }
 
+    /// The collectors that gave a reading, good or failed, in a phase.
+    pub fn services(&self, phase: usize) -> impl Iterator<Item = &ServiceId> {
+        self.sources.iter().filter(move |s| s.took_part(phase)).map(SourceBook::service)
+    }
+
     /// Whether anything at all was read.
     #[must_use]
     pub fn has_sources(&self) -> bool {

@@ -13,6 +13,7 @@ use super::result::{Verdict, Window};
 use crate::controller::report::Eviction;
 use crate::id::ServiceId;
 use crate::message::{CollectorStatus, ReleasedBy};
+use crate::time::Tick;
 
 /// One thing that was found out about a phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,20 +166,22 @@ impl Judge<'_> {
         }
     }
 
-    /// The collectors that this phase should have readings of: those asked at
-    /// either boundary, those taken out before its end, and those that were not
-    /// ready when the run began.
+    /// The collectors that this phase should have readings of: those that were
+    /// asked at a boundary by its end or gave readings in it, those taken out
+    /// before its end, and those that were not ready when the run began. One
+    /// that said itself that it takes no part is not among the latter.
     fn expected(&self, index: usize) -> BTreeSet<&ServiceId> {
-        let boundaries = KINDS.map(|kind| self.boundaries.get(index, kind));
-        let outcomes = || boundaries.into_iter().flatten().filter_map(|b| b.outcome.as_ref());
-        let asked = outcomes().flat_map(|o| &o.collectors).map(|c| &c.service);
-        let end = outcomes().map(|o| o.closed).max();
         let controller = self.evidence.controller;
-        let taken_out = controller.evictions.iter().filter(|e| {
-            !e.excused && is_collector(&e.service) && end.is_none_or(|end| e.at <= end)
-        });
+        let own = KINDS.into_iter().filter_map(|kind| self.boundaries.get(index, kind));
+        let end = own.filter_map(|b| b.outcome.as_ref()).map(|o| o.closed).max();
+        let by_its_end = |at: Tick| end.is_none_or(|end| at <= end);
+        let boundaries = controller.boundaries.iter().filter(|b| by_its_end(b.requested));
+        let asked = boundaries.flat_map(|b| &b.collectors).map(|c| &c.service);
+        let heard = self.attributed.services(index);
+        let evicted = controller.evictions.iter().filter(|e| !e.excused && by_its_end(e.at));
+        let evicted = evicted.map(|e| &e.service).filter(|s| is_collector(s));
         let not_ready = controller.not_ready.iter().filter(|s| is_collector(s) && !self.excused(s));
-        asked.chain(taken_out.map(|e| &e.service)).chain(not_ready).collect()
+        asked.chain(heard).chain(evicted).chain(not_ready).collect()
     }
 
     fn excused(&self, service: &ServiceId) -> bool {

@@ -214,6 +214,12 @@ impl SourceBook {
         &self.service
     }
 
+    /// Whether a reading, good or failed, was taken in the phase or for it.
+    #[must_use]
+    pub fn took_part(&self, phase: usize) -> bool {
+        self.readings.get(phase).is_some_and(|r| r.good + r.failed > 0)
+    }
+
     /// What was read.
     #[must_use]
     pub fn endpoint(&self) -> &str {

@@ -1,5 +1,7 @@
 //! How far a phase can be trusted, and what is said of it.
 
+use proptest::prelude::*;
+
 use super::run::{End, Run, Start, captured, ms, nvml, vllm};
 use crate::account::result::{BoundaryStatus, PhaseResult, Verdict};
 use crate::conductor::report::PhaseFailure;
@@ -106,6 +108,27 @@ fn a_collector_that_came_between_start_and_end_has_no_start() {
     let note = "server_metrics/late has no reading at the START boundary (1.180 s to 1.200 s): it \
                 was not registered when the boundary was asked for.";
     is(&run.phase(1), Verdict::Incomplete, note);
+}
+
+#[test]
+fn a_collector_that_drops_out_of_the_lists_is_still_missed() {
+    let mut run = Run::two_phases();
+    unasked(&mut run, 1, Start);
+    unasked(&mut run, 1, End);
+    run.readings.retain(|r| r.service != vllm() || r.end < ms(1200));
+    let note = "server_metrics/127.0.0.1:8000 has no reading at the END boundary (3.200 s to \
+                3.220 s): it was not registered when the boundary was asked for.";
+    is(&run.phase(1), Verdict::Incomplete, note);
+}
+
+#[test]
+fn a_collector_of_a_later_phase_is_not_missed_before() {
+    let mut run = Run::two_phases();
+    unasked(&mut run, 0, Start);
+    unasked(&mut run, 0, End);
+    run.readings.retain(|r| r.service != vllm() || r.start > ms(1100));
+    assert_eq!(run.phase(0).verdict, Verdict::Clean);
+    assert_eq!(run.phase(1).verdict, Verdict::Clean);
 }
 
 #[test]
@@ -220,4 +243,43 @@ fn a_run_of_which_nothing_is_known_is_not_a_clean_one() {
     run.readings.retain(|r| r.service == nvml() && r.boundary.is_none());
     let result = run.result();
     assert!(result.phases.iter().all(|p| p.verdict == Verdict::Incomplete));
+}
+
+proptest! {
+    /// A phase is clean if, and only if, every collector has an acknowledged
+    /// reading at both of its boundaries that is among the artifacts.
+    #[test]
+    fn a_verdict_is_never_better_than_the_evidence(
+        fates in proptest::collection::vec(0_u8..12, 4),
+    ) {
+        let keys = [(0, Start), (0, End), (1, Start), (1, End)];
+        let mut run = Run::two_phases();
+        for ((index, kind), fate) in keys.into_iter().zip(&fates) {
+            let status = match fate {
+                0 => CollectorStatus::Missing,
+                1 => CollectorStatus::Pending,
+                2 => CollectorStatus::Late { reading: None, error: None, at: ms(9000) },
+                3 => CollectorStatus::Evicted { reason: "stopped".to_owned() },
+                4 => {
+                    run.fail(index, kind);
+                    continue;
+                }
+                5 => {
+                    run.lose(index, kind);
+                    continue;
+                }
+                6 => {
+                    unasked(&mut run, index, kind);
+                    continue;
+                }
+                7.. => continue,
+            };
+            *run.status(index, kind) = status;
+        }
+        let result = run.result();
+        for (phase, fates) in result.phases.iter().zip(fates.chunks(2)) {
+            let whole = fates.iter().all(|f| *f >= 7);
+            prop_assert_eq!(phase.verdict == Verdict::Clean, whole, "{:?}", phase.notes);
+        }
+    }
 }

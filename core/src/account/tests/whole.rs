@@ -83,3 +83,13 @@ fn a_field_that_does_not_apply_is_absent_and_one_that_is_not_known_is_null() {
     let metric = &read.phases[1].server_metrics.iter().find(|m| m.name == "vllm:request_success");
     assert_eq!(metric.map(|m| (&m.delta, &m.stats)), Some((&Maybe::Unknown, &Maybe::Absent)));
 }
+
+#[test]
+fn sources_may_be_interleaved_in_any_way() {
+    let mut run = Run::two_phases();
+    let interleaved = run.result();
+    run.readings.sort_by(|a, b| a.service.cmp(&b.service));
+    assert_eq!(run.result(), interleaved);
+    run.readings.sort_by(|a, b| b.service.cmp(&a.service));
+    assert_eq!(run.result(), interleaved);
+}
