@@ -1,7 +1,34 @@
-//! All arithmetic of the result.
+//! All arithmetic of the result: pure functions from evidence to `run.json`.
 //!
+//! - [`assemble`]: everything together.
+//! - [`attribution`]: readings in, one at a time; what each phase's telemetry
+//!   did out. [`source`] is the book of one source.
+//! - [`boundary`]: what both sides know of a boundary.
+//! - [`windows`]: time, cut at the boundaries.
+//! - [`delta`], [`quantile`]: counters, histograms, summaries between two
+//!   readings.
+//! - [`gauge`], [`gpu`]: what goes up and down; energy.
+//! - [`verdict`]: how far a phase's telemetry can be trusted, in words.
+//! - [`outcome`]: how the run ended, in words.
 //! - [`result`]: `run.json`, as types.
 //! - [`stats`]: statistics of a series of values, in bounded memory.
 
+pub mod assemble;
+pub mod attribution;
+pub mod boundary;
+pub mod delta;
+pub mod gauge;
+pub mod gpu;
+pub mod outcome;
+pub mod quantile;
 pub mod result;
+pub mod source;
 pub mod stats;
+pub mod verdict;
+pub mod windows;
+
+#[cfg(test)]
+mod tests;
+
+pub use assemble::{Evidence, RunFacts, assemble};
+pub use attribution::Attribution;

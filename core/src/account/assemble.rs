@@ -1,0 +1,215 @@
+//! Everything together: from evidence to `run.json`.
+
+use super::attribution::{Attributed, Attribution};
+use super::boundary::{Boundaries, sentence};
+use super::outcome::{count_difference, outcome};
+use super::result::{
+    ClientResult, PhaseResult, RequestCounts, RunResult, SCHEMA_VERSION, Tool, Verdict,
+};
+use super::verdict::{Finding, Judge, sum_up};
+use super::windows::windows;
+use crate::conductor::report::{ConductorReport, PhaseReport};
+use crate::controller::report::ControllerReport;
+use crate::id::PhaseId;
+use crate::ledger::report::{LedgerReport, PhaseLedger};
+use crate::plan::{PhasePlan, RunPlan};
+use crate::reading::Reading;
+
+/// What the machines know when a run is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The plan.
+    pub plan: &'a RunPlan,
+    /// What the controller knows.
+    pub controller: &'a ControllerReport,
+    /// What the conductor knows.
+    pub conductor: &'a ConductorReport,
+    /// What the ledger knows.
+    pub ledger: &'a LedgerReport,
+}
+
+impl<'a> Evidence<'a> {
+    /// The conductor's report on a phase.
+    #[must_use]
+    pub fn phase(&self, phase: PhaseId) -> Option<&'a PhaseReport> {
+        self.conductor.phases.iter().find(|p| p.phase == phase)
+    }
+
+    /// The ledger's books of a phase.
+    #[must_use]
+    pub fn books(&self, phase: PhaseId) -> Option<&'a PhaseLedger> {
+        self.ledger.phases.iter().find(|p| p.phase == phase)
+    }
+
+    /// The boundaries as both sides know them.
+    #[must_use]
+    pub fn boundaries(&self) -> Boundaries {
+        Boundaries::new(self.plan, self.controller, self.conductor)
+    }
+}
+
+/// What only the session knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFacts {
+    /// The run's id.
+    pub run_id: String,
+    /// The tool's version.
+    pub tool_version: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339.
+    pub finished_at: String,
+    /// The configuration as resolved, secrets out.
+    pub config: serde_json::Value,
+    /// What the client says of itself; the dispatch lag is taken from the
+    /// ledger.
+    pub client: ClientResult,
+    /// The run was interrupted by Ctrl-C or SIGTERM.
+    pub interrupted: bool,
+    /// What else went wrong (a journal that could not be written, …): any of
+    /// them degrades the run.
+    pub reasons: Vec<String>,
+}
+
+/// The result of a run whose readings can be gone through once.
+#[must_use]
+pub fn result_of<'r>(
+    evidence: &Evidence<'_>,
+    readings: impl IntoIterator<Item = &'r Reading>,
+    facts: RunFacts,
+) -> RunResult {
+    let mut attribution = Attribution::new(evidence);
+    for reading in readings {
+        attribution.feed(reading);
+    }
+    assemble(evidence, &attribution.finish(), facts)
+}
+
+/// Puts the result together.
+#[must_use]
+pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFacts) -> RunResult {
+    let boundaries = evidence.boundaries();
+    let windows = windows(evidence.plan, &boundaries);
+    let judge = Judge { evidence, boundaries: &boundaries, windows: &windows, attributed };
+    let planned = evidence.plan.phases().iter().enumerate();
+    let phases = planned.map(|(index, plan)| phase(&judge, index, plan)).collect();
+    let (outcome, reasons) = outcome(evidence, &facts);
+    let joined = evidence.controller.domains.iter();
+    RunResult {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        tool: Tool { name: "phasegate".to_owned(), version: facts.tool_version },
+        run_id: facts.run_id,
+        seed: evidence.plan.seed(),
+        outcome,
+        reasons,
+        started_at: facts.started_at,
+        finished_at: facts.finished_at,
+        config: facts.config,
+        phases,
+        boundaries: boundaries.results(),
+        results_joined: joined.map(|(d, r)| (d.as_str().to_owned(), r.joined())).collect(),
+        client: ClientResult { dispatch_lag_us: evidence.ledger.dispatch_lag_us, ..facts.client },
+        windows,
+    }
+}
+
+fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan) -> PhaseResult {
+    let evidence = judge.evidence;
+    let report = evidence.phase(plan.id);
+    let books = evidence.books(plan.id);
+    let mut result = PhaseResult {
+        phase_id: plan.id,
+        name: plan.name.clone(),
+        kind: plan.kind,
+        index,
+        seamless: plan.seamless,
+        start_ns: report.and_then(|r| r.start),
+        sending_complete_ns: report.and_then(|r| r.sending_complete),
+        end_ns: report.and_then(|r| r.end),
+        requests: requests(report, books),
+        metrics: Default::default(),
+        errors: Default::default(),
+        server_metrics: Vec::new(),
+        gpus: Vec::new(),
+        reconciliation: Vec::new(),
+        verdict: Verdict::Incomplete,
+        notes: Vec::new(),
+    };
+    if result.start_ns.is_none() {
+        result.sending_complete_ns = None;
+        result.end_ns = None;
+        result.notes.push(why_not_started(report));
+        return result;
+    }
+    let mut findings = judge.findings(index);
+    if result.end_ns.is_none() {
+        let note = "Its end is not known: the conductor did not report it.";
+        findings.push(Finding::new(Verdict::Incomplete, note));
+    }
+    (result.verdict, result.notes) = sum_up(findings);
+    if let Some(report) = report {
+        result.notes.extend(remarks(report));
+    }
+    if let Some(difference) = count_difference(evidence, plan.id) {
+        result.notes.push(capitalised(&difference));
+    }
+    if let Some(books) = books {
+        result.metrics = books.metrics.clone();
+        result.errors = books.errors.clone();
+        result.notes.extend(books.notes.iter().map(sentence));
+    }
+    if let Some(telemetry) = judge.attributed.phases.get(index) {
+        result.server_metrics = telemetry.server_metrics.clone();
+        result.gpus = telemetry.gpus.clone();
+    }
+    result
+}
+
+/// The conductor's counts; the ledger's where the conductor has no report.
+fn requests(report: Option<&PhaseReport>, books: Option<&PhaseLedger>) -> RequestCounts {
+    match (report, books) {
+        (Some(PhaseReport { counts, .. }), _) => RequestCounts {
+            sent: counts.sent,
+            completed: counts.completed,
+            errors: counts.errors,
+            cancelled: counts.cancelled,
+        },
+        (None, Some(books)) => books.counts,
+        (None, None) => RequestCounts::default(),
+    }
+}
+
+fn why_not_started(report: Option<&PhaseReport>) -> String {
+    match report.map(|r| &r.failure) {
+        Some(Some(failure)) => sentence(format!("The phase was not started: {failure}")),
+        Some(None) => "The phase was not started.".to_owned(),
+        None => "The conductor has no report of the phase: it was not started.".to_owned(),
+    }
+}
+
+/// What the conductor has to say beside the numbers.
+fn remarks(report: &PhaseReport) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(failure) = &report.failure {
+        remarks.push(sentence(format!("The phase failed: {failure}")));
+    }
+    if report.written_off > 0 {
+        remarks.push(format!(
+            "{} requests never came back and were written off; they are among the cancelled.",
+            report.written_off
+        ));
+    }
+    if report.unsent > 0 {
+        remarks.push(format!(
+            "{} arrivals were due and not sent when the phase stopped sending: the concurrency \
+             cap was binding.",
+            report.unsent
+        ));
+    }
+    remarks
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,199 @@
+//! Readings in, one at a time; what each phase's telemetry did out.
+//!
+//! The same functions serve the end of a run and a later report on its files.
+//! Readings of several sources may be interleaved in any way; those of one
+//! source come in the order in which they were written.
+
+use std::collections::BTreeMap;
+
+use super::assemble::Evidence;
+use super::boundary::Boundaries;
+use super::result::{Delta, GpuResult, ServerMetric};
+use super::source::{Key, SourceBook, SourcePhase};
+use super::verdict::Finding;
+use super::windows::{Cut, cut};
+use crate::id::{PhaseId, ServiceId};
+use crate::message::BaselineKind;
+use crate::reading::{FamilyType, Reading};
+use crate::time::Tick;
+
+/// Takes readings in. Its size grows with series × boundaries, not with
+/// readings.
+#[derive(Debug, Clone)]
+pub struct Attribution {
+    boundaries: Boundaries,
+    phases: BTreeMap<PhaseId, usize>,
+    started: Vec<bool>,
+    sources: BTreeMap<(String, ServiceId), SourceBook>,
+}
+
+impl Attribution {
+    /// Knows the boundaries and the phases' times; has no readings yet.
+    #[must_use]
+    pub fn new(evidence: &Evidence<'_>) -> Self {
+        let phases = evidence.plan.phases();
+        let started =
+            phases.iter().map(|p| evidence.phase(p.id).is_some_and(|r| r.start.is_some()));
+        Self {
+            boundaries: evidence.boundaries(),
+            phases: phases.iter().enumerate().map(|(i, p)| (p.id, i)).collect(),
+            started: started.collect(),
+            sources: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in one reading.
+    pub fn feed(&mut self, reading: &Reading) {
+        // A mark of a phase that is not in the plan leaves a periodic reading.
+        let mark = reading.boundary.and_then(|b| Some((*self.phases.get(&b.phase)?, b.kind)));
+        let phases = self.started.len();
+        let key = (reading.source.clone(), reading.service.clone());
+        let source = self.sources.entry(key).or_insert_with(|| {
+            SourceBook::new(reading.source.clone(), reading.service.clone(), phases)
+        });
+        source.feed(self.boundaries.spans(), reading, mark);
+    }
+
+    /// No more readings.
+    #[must_use]
+    pub fn finish(self) -> Attributed {
+        let phases = self.started.iter().enumerate().map(|(index, started)| {
+            let mut phase = PhaseTelemetry::default();
+            for source in self.sources.values().filter(|_| *started) {
+                let SourcePhase { server_metrics, gpus, findings } =
+                    source.phase(&self.boundaries, index);
+                phase.server_metrics.extend(server_metrics);
+                phase.gpus.extend(gpus);
+                phase.findings.extend(findings);
+            }
+            phase.gpus.sort_by(|a, b| (a.index, &a.uuid).cmp(&(b.index, &b.uuid)));
+            phase
+        });
+        Attributed {
+            phases: phases.collect(),
+            boundaries: self.boundaries.clone(),
+            sources: self.sources.into_values().collect(),
+        }
+    }
+}
+
+/// What every phase's telemetry did.
+#[derive(Debug, Clone)]
+pub struct Attributed {
+    /// One entry a phase of the plan; empty for one that was not started.
+    pub phases: Vec<PhaseTelemetry>,
+    boundaries: Boundaries,
+    sources: Vec<SourceBook>,
+}
+
+/// What one phase's telemetry did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PhaseTelemetry {
+    /// By endpoint, name and labels.
+    pub server_metrics: Vec<ServerMetric>,
+    /// By index and UUID.
+    pub gpus: Vec<GpuResult>,
+    /// What was found out about how far these can be trusted.
+    pub findings: Vec<Finding>,
+}
+
+/// What one counted series did, window by window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesWindows {
+    /// The endpoint.
+    pub endpoint: String,
+    /// The family's name.
+    pub name: String,
+    /// Its type.
+    pub kind: FamilyType,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The windows, in order.
+    pub windows: Vec<SeriesWindow>,
+}
+
+/// What one counted series did in one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesWindow {
+    /// The middle of the reading that opened it.
+    pub from: Tick,
+    /// The middle of the reading that closed it.
+    pub to: Tick,
+    /// The indices of the phases active in it.
+    pub phases: Vec<usize>,
+    /// What it did; or why that is not known.
+    pub delta: Result<Delta, String>,
+    /// It was set back.
+    pub reset: bool,
+}
+
+impl Attributed {
+    /// Whether a good reading of `service` for this boundary came in.
+    #[must_use]
+    pub fn is_read(&self, service: &ServiceId, key: Key) -> bool {
+        self.sources.iter().any(|s| s.service() == service && s.is_read(key))
+    }
+
+    /// The collectors that gave a reading, good or failed, in a phase.
+    pub fn services(&self, phase: usize) -> impl Iterator<Item = &ServiceId> {
+        self.sources.iter().filter(move |s| s.took_part(phase)).map(SourceBook::service)
+    }
+
+    /// Whether anything at all was read.
+    #[must_use]
+    pub fn has_sources(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Every counted series, window by window. Time is cut for each source at
+    /// its own boundary readings, by their middles; where it was not read at a
+    /// boundary the windows on both sides are one. So the deltas of a series
+    /// that was not reset sum to its last value at a boundary less its first,
+    /// exactly where they are integers below 2⁵³.
+    #[must_use]
+    pub fn window_deltas(&self) -> Vec<SeriesWindows> {
+        let mut all = Vec::new();
+        for source in &self.sources {
+            let windows = cut(self.cuts(source));
+            all.extend(source.counted().map(|series| {
+                SeriesWindows {
+                    endpoint: source.endpoint().to_owned(),
+                    name: series.name.to_owned(),
+                    kind: series.kind,
+                    labels: series.labels.clone(),
+                    windows: windows
+                        .iter()
+                        .filter_map(|w| {
+                            let change = series.between(w.first, w.last)?;
+                            Some(SeriesWindow {
+                                from: w.from,
+                                to: w.to,
+                                phases: w.phases.clone(),
+                                delta: change.delta(Some(w.to.since(w.from).as_secs_f64())),
+                                reset: change.reset,
+                            })
+                        })
+                        .collect(),
+                }
+            }));
+        }
+        all
+    }
+
+    fn cuts(&self, source: &SourceBook) -> Vec<Cut<Key>> {
+        let cuts = self.boundaries.iter().filter_map(|(key, boundary)| {
+            let span = self.boundaries.spans().get(key.0).copied().flatten()?;
+            let own = match key.1 {
+                BaselineKind::Start => span.start,
+                BaselineKind::End => span.end,
+            };
+            let read = source.baseline(&self.boundaries, key).ok();
+            let at = match read {
+                Some((start, end)) => super::gauge::middle(start, end),
+                None => boundary.moment().unwrap_or(own),
+            };
+            Some(Cut { at, phase: key.0, kind: key.1, read: read.map(|_| key) })
+        });
+        cuts.collect()
+    }
+}

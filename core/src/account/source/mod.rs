@@ -1,0 +1,309 @@
+//! The book of one source: every series and GPU that it ever showed, as they
+//! stood at the boundaries. Bounded by series × boundaries, not by readings.
+//!
+//! - [`phase`](SourcePhase): what it did in one phase.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::account::boundary::{Boundaries, KINDS, name};
+use crate::account::delta::{Change, Mark, Sample, Track, between};
+use crate::account::gauge::{Gauge, Span, middle};
+use crate::account::gpu::GpuBook;
+use crate::id::ServiceId;
+use crate::message::BaselineKind;
+use crate::reading::{FamilyType, GpuSample, Reading, ReadingBody, Series, Value};
+use crate::time::Tick;
+
+mod phase;
+
+pub use phase::SourcePhase;
+
+/// A phase's side, by the phase's index in the plan.
+pub type Key = (usize, BaselineKind);
+
+/// The book of one source.
+#[derive(Debug, Clone)]
+pub struct SourceBook {
+    endpoint: String,
+    service: ServiceId,
+    families: BTreeMap<String, Vec<FamilyBook>>,
+    gpus: BTreeMap<String, GpuBook>,
+    baselines: BTreeMap<Key, Baseline>,
+    /// One a phase.
+    readings: Vec<Readings>,
+    /// Counts readings, so that a series that is not in a full one is seen.
+    serial: u64,
+}
+
+#[derive(Debug, Clone)]
+struct FamilyBook {
+    kind: FamilyType,
+    series: BTreeMap<BTreeMap<String, String>, SeriesBook>,
+}
+
+#[derive(Debug, Clone)]
+struct SeriesBook {
+    first_seen: Tick,
+    serial: u64,
+    history: History,
+}
+
+#[derive(Debug, Clone)]
+enum History {
+    /// A counter, histogram or summary.
+    Counted { track: Track, marks: BTreeMap<Key, Arc<Mark>> },
+    /// A gauge, or of no type.
+    Gauge(Gauge),
+}
+
+/// A boundary's reading: its interval, or why there is none.
+type Baseline = Result<(Tick, Tick), String>;
+
+#[derive(Debug, Clone, Default)]
+struct Readings {
+    good: u64,
+    failed: u64,
+    last_error: Option<String>,
+}
+
+/// One counted series at the boundaries that its source was read at.
+#[derive(Debug, Clone, Copy)]
+pub struct CountedSeries<'a> {
+    /// The family's name.
+    pub name: &'a str,
+    /// Its type.
+    pub kind: FamilyType,
+    /// The labels.
+    pub labels: &'a BTreeMap<String, String>,
+    marks: &'a BTreeMap<Key, Arc<Mark>>,
+}
+
+impl CountedSeries<'_> {
+    /// What it did between two boundaries at which its source was read; `None`
+    /// if it was not there at the second.
+    #[must_use]
+    pub fn between(&self, first: Key, last: Key) -> Option<Change> {
+        let last = self.marks.get(&last)?;
+        Some(between(self.marks.get(&first).map(|m| &**m), last))
+    }
+}
+
+impl SourceBook {
+    /// An empty book for a run with `phases` phases.
+    #[must_use]
+    pub fn new(endpoint: String, service: ServiceId, phases: usize) -> Self {
+        Self {
+            endpoint,
+            service,
+            families: BTreeMap::new(),
+            gpus: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            readings: vec![Readings::default(); phases],
+            serial: 0,
+        }
+    }
+
+    /// Takes in the next reading; `mark` is the boundary that it was taken for.
+    pub fn feed(&mut self, spans: &[Option<Span>], reading: &Reading, mark: Option<Key>) {
+        let at = middle(reading.start, reading.end);
+        for (index, (count, span)) in self.readings.iter_mut().zip(spans).enumerate() {
+            let in_it = span.is_some_and(|span| span.contains(at));
+            if in_it || mark.is_some_and(|(phase, _)| phase == index) {
+                count.add(&reading.body);
+            }
+        }
+        self.serial += 1;
+        let baseline = match &reading.body {
+            ReadingBody::Error(error) => Err(error.to_string()),
+            ReadingBody::Families(families) => {
+                for family in families {
+                    for series in &family.series {
+                        self.series(&family.name, family.kind, series, at, (spans, reading, mark));
+                    }
+                }
+                // The writer leaves out of a periodic reading what did not
+                // change, so that only a boundary's reading shows what is gone.
+                if reading.boundary.is_some() {
+                    self.sweep(spans, at);
+                }
+                Ok((reading.start, reading.end))
+            }
+            ReadingBody::Gpus(samples) => {
+                self.gpus(samples, at, (spans, reading, mark));
+                Ok((reading.start, reading.end))
+            }
+        };
+        if let Some(key) = mark
+            && (baseline.is_ok() || !self.is_read(key))
+        {
+            self.baselines.insert(key, baseline);
+        }
+    }
+
+    fn series(
+        &mut self,
+        family: &str,
+        kind: FamilyType,
+        series: &Series,
+        at: Tick,
+        (spans, reading, mark): (&[Option<Span>], &Reading, Option<Key>),
+    ) {
+        if !self.families.contains_key(family) {
+            self.families.insert(family.to_owned(), Vec::new());
+        }
+        let Some(books) = self.families.get_mut(family) else { return };
+        let place = books.iter().position(|b| b.kind == kind).unwrap_or(books.len());
+        if place == books.len() {
+            books.push(FamilyBook { kind, series: BTreeMap::new() });
+        }
+        let Some(book) = books.get_mut(place) else { return };
+        if !book.series.contains_key(&series.labels) {
+            let history = History::new(kind);
+            let fresh = SeriesBook { first_seen: at, serial: 0, history };
+            book.series.insert(series.labels.clone(), fresh);
+        }
+        let Some(entry) = book.series.get_mut(&series.labels) else { return };
+        entry.serial = self.serial;
+        match &mut entry.history {
+            History::Counted { track, marks } => {
+                let Some(sample) = Sample::of(&series.value, track.last()) else { return };
+                track.observe(&sample, reading.start, reading.end);
+                if let Some(key) = mark {
+                    marks.insert(key, track.mark(&sample));
+                }
+            }
+            History::Gauge(gauge) => match &series.value {
+                Value::Value(value) => gauge.set(spans, at, *value),
+                Value::Histogram(_) | Value::Summary { .. } => {}
+            },
+        }
+    }
+
+    fn sweep(&mut self, spans: &[Option<Span>], at: Tick) {
+        let serial = self.serial;
+        let all = self.families.values_mut().flatten().flat_map(|f| f.series.values_mut());
+        for series in all.filter(|s| s.serial != serial) {
+            match &mut series.history {
+                History::Counted { track, .. } => track.vanish(),
+                History::Gauge(gauge) => gauge.gone(spans, at),
+            }
+        }
+    }
+
+    fn gpus(
+        &mut self,
+        samples: &[GpuSample],
+        at: Tick,
+        (spans, reading, mark): (&[Option<Span>], &Reading, Option<Key>),
+    ) {
+        for (uuid, book) in &mut self.gpus {
+            if !samples.iter().any(|s| s.uuid == *uuid) {
+                book.gone(spans, at);
+            }
+        }
+        for sample in samples {
+            let book = self.gpus.entry(sample.uuid.clone()).or_default();
+            book.observe(spans, sample, (reading.start, at, reading.end), mark);
+        }
+    }
+
+    /// The collector.
+    #[must_use]
+    pub fn service(&self) -> &ServiceId {
+        &self.service
+    }
+
+    /// Whether a reading, good or failed, was taken in the phase or for it.
+    #[must_use]
+    pub fn took_part(&self, phase: usize) -> bool {
+        self.readings.get(phase).is_some_and(|r| r.good + r.failed > 0)
+    }
+
+    /// What was read.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Whether a reading for this boundary came in and was good.
+    #[must_use]
+    pub fn is_read(&self, key: Key) -> bool {
+        self.baselines.get(&key).is_some_and(Result::is_ok)
+    }
+
+    /// The interval of the reading that stands for this boundary.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn baseline(&self, boundaries: &Boundaries, key: Key) -> Baseline {
+        let Some(boundary) = boundaries.get(key.0, key.1) else {
+            return Err("the phase is not in the plan".to_owned());
+        };
+        match self.baselines.get(&key) {
+            Some(Ok((start, end))) => {
+                boundary.accepts(&self.service, *start, *end).map(|()| (*start, *end))
+            }
+            Some(Err(why)) => Err(why.clone()),
+            None => Err(boundary.why_unread(&self.service)),
+        }
+    }
+
+    /// Why a phase has no deltas here; `None` if it has.
+    fn unread(&self, boundaries: &Boundaries, phase: usize) -> Option<String> {
+        let [start, end] = KINDS.map(|kind| self.baseline(boundaries, (phase, kind)));
+        match (start, end) {
+            (Ok((_, start)), Ok((end, _))) if start > end => {
+                Some("its START reading was not complete before its END reading began".to_owned())
+            }
+            (Ok(_), Ok(_)) => None,
+            (Err(start), Err(end)) if start == end => {
+                Some(format!("no reading at START and END: {start}"))
+            }
+            (Err(start), Err(end)) => {
+                Some(format!("no reading at START: {start}; none at END: {end}"))
+            }
+            (Err(why), Ok(_)) => {
+                Some(format!("no reading at {}: {why}", name(BaselineKind::Start)))
+            }
+            (Ok(_), Err(why)) => Some(format!("no reading at {}: {why}", name(BaselineKind::End))),
+        }
+    }
+
+    /// Every counted series, for windows.
+    pub fn counted(&self) -> impl Iterator<Item = CountedSeries<'_>> {
+        self.families.iter().flat_map(|(name, books)| {
+            books.iter().flat_map(move |book| {
+                book.series.iter().filter_map(move |(labels, series)| match &series.history {
+                    History::Counted { marks, .. } => {
+                        Some(CountedSeries { name, kind: book.kind, labels, marks })
+                    }
+                    History::Gauge(_) => None,
+                })
+            })
+        })
+    }
+}
+
+impl Readings {
+    fn add(&mut self, body: &ReadingBody) {
+        match body {
+            ReadingBody::Families(_) | ReadingBody::Gpus(_) => self.good += 1,
+            ReadingBody::Error(error) => {
+                self.failed += 1;
+                self.last_error = Some(error.to_string());
+            }
+        }
+    }
+}
+
+impl History {
+    fn new(kind: FamilyType) -> Self {
+        match kind {
+            FamilyType::Counter | FamilyType::Histogram | FamilyType::Summary => {
+                Self::Counted { track: Track::default(), marks: BTreeMap::new() }
+            }
+            FamilyType::Gauge | FamilyType::Untyped => Self::Gauge(Gauge::default()),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+use super::*;
+use crate::reading::Histogram;
+use proptest::prelude::*;
+
+/// Feeds values one after the other, none overlapping, and marks each.
+fn marks(values: &[f64]) -> Vec<Arc<Mark>> {
+    let mut track = Track::default();
+    let samples = values.iter().filter_map(|v| Sample::single(*v));
+    samples
+        .zip(0_u64..)
+        .map(|(sample, i)| {
+            track.observe(&sample, Tick(10 * i), Tick(10 * i + 5));
+            track.mark(&sample)
+        })
+        .collect()
+}
+
+fn total(change: &Change) -> Option<f64> {
+    match change.delta(None) {
+        Ok(Delta::Counter { total, .. }) => Some(total),
+        Ok(Delta::Histogram { .. } | Delta::Summary { .. }) | Err(_) => None,
+    }
+}
+
+fn histogram(buckets: &[(&str, f64)], sum: Option<f64>, count: Option<f64>) -> Value {
+    let buckets = buckets.iter().map(|(b, n)| ((*b).to_owned(), *n)).collect();
+    Value::Histogram(Histogram { buckets, sum, count })
+}
+
+fn change_of(start: &Value, end: &Value) -> Change {
+    let mut track = Track::default();
+    let marks: Vec<_> = [start, end]
+        .into_iter()
+        .zip(0_u64..)
+        .map(|(value, i)| {
+            let sample = Sample::of(value, track.last()).unwrap();
+            track.observe(&sample, Tick(10 * i), Tick(10 * i + 5));
+            track.mark(&sample)
+        })
+        .collect();
+    between(Some(&marks[0]), &marks[1])
+}
+
+#[test]
+fn a_counters_delta_is_end_less_start_and_its_rate_is_over_the_time_given() {
+    let m = marks(&[3.0, 8.0]);
+    let change = between(Some(&m[0]), &m[1]);
+    let delta = Delta::Counter { total: 5.0, rate_per_s: Some(2.5) };
+    assert_eq!(change.delta(Some(2.0)), Ok(delta));
+    assert_eq!(
+        change.delta(Some(0.0)),
+        Ok(Delta::Counter { total: 5.0, rate_per_s: None }),
+        "no rate over no time"
+    );
+    assert!(!change.reset);
+}
+
+#[test]
+fn a_series_born_in_between_counts_from_zero() {
+    let m = marks(&[4.0, 7.0]);
+    assert_eq!(total(&between(None, &m[1])), Some(7.0));
+}
+
+#[test]
+fn a_fall_is_a_reset_and_both_sides_are_summed() {
+    let m = marks(&[10.0, 15.0, 2.0, 4.0]);
+    let change = between(Some(&m[0]), &m[3]);
+    assert!(change.reset);
+    assert_eq!(change.fall, Some((15.0, 2.0)));
+    assert_eq!(total(&change), Some(5.0 + 4.0));
+}
+
+#[test]
+fn a_reset_is_seen_even_where_the_value_has_grown_past_its_old_one() {
+    let m = marks(&[10.0, 0.0, 12.0]);
+    let change = between(Some(&m[0]), &m[2]);
+    assert!(change.reset);
+    assert_eq!(total(&change), Some(12.0));
+}
+
+#[test]
+fn a_reset_outside_of_the_two_readings_does_not_count() {
+    let m = marks(&[10.0, 1.0, 6.0, 2.0]);
+    let change = between(Some(&m[1]), &m[2]);
+    assert!(!change.reset);
+    assert_eq!(total(&change), Some(5.0));
+}
+
+#[test]
+fn a_fall_between_overlapping_readings_is_not_a_reset() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe(&sample, Tick(start), Tick(end));
+        track.mark(&sample)
+    };
+    let start = read(5.0, 0, 10);
+    // A periodic reading, and a boundary's that began while it was under way.
+    read(9.0, 20, 40);
+    let end = read(8.0, 30, 35);
+    let change = between(Some(&start), &end);
+    assert!(!change.reset);
+    assert_eq!(total(&change), Some(3.0));
+    // The larger value stands: a later reading below it is a reset.
+    let later = read(8.5, 50, 60);
+    assert!(between(Some(&end), &later).reset);
+}
+
+#[test]
+fn a_series_that_was_gone_for_a_while_was_set_back() {
+    let mut track = Track::default();
+    let first = Sample::single(5.0).unwrap();
+    track.observe(&first, Tick(0), Tick(1));
+    let start = track.mark(&first);
+    track.vanish();
+    let second = Sample::single(7.0).unwrap();
+    track.observe(&second, Tick(10), Tick(11));
+    let end = track.mark(&second);
+    let change = between(Some(&start), &end);
+    assert!(change.reset);
+    assert_eq!(total(&change), Some(7.0));
+}
+
+#[test]
+fn a_histograms_delta_is_taken_bucket_by_bucket() {
+    let start = histogram(&[("0.1", 1.0), ("+Inf", 1.0)], Some(0.05), Some(1.0));
+    let end = histogram(&[("0.1", 6.0), ("+Inf", 6.0)], Some(0.30), Some(6.0));
+    match change_of(&start, &end).delta(None) {
+        Ok(Delta::Histogram { count, sum, buckets, quantiles }) => {
+            assert_eq!(count, 5.0);
+            assert_eq!(sum, Some(0.25));
+            assert_eq!(buckets, [("0.1".to_owned(), 5.0), ("+Inf".to_owned(), 5.0)]);
+            assert_eq!(quantiles["p50"].upper, Some(0.1));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_histogram_without_a_count_has_the_count_of_its_infinite_bucket() {
+    let start = histogram(&[("1", 0.0), ("+Inf", 2.0)], None, None);
+    let end = histogram(&[("1", 0.0), ("+Inf", 5.0)], None, None);
+    let delta = change_of(&start, &end).delta(None);
+    assert!(
+        matches!(delta, Ok(Delta::Histogram { count, sum: None, .. }) if count == 3.0),
+        "{delta:?}"
+    );
+    assert_eq!(Sample::of(&histogram(&[("1", 0.0)], None, None), None), None);
+}
+
+#[test]
+fn other_buckets_at_end_than_at_start_give_no_delta() {
+    let start = histogram(&[("1", 1.0), ("+Inf", 1.0)], None, Some(1.0));
+    let end = histogram(&[("2", 9.0), ("+Inf", 9.0)], None, Some(9.0));
+    let change = change_of(&start, &end);
+    assert!(change.reset);
+    assert!(change.delta(None).is_err());
+}
+
+#[test]
+fn a_sum_may_fall_where_negative_values_are_observed() {
+    let start = Value::Summary { sum: Some(5.0), count: Some(1.0) };
+    let end = Value::Summary { sum: Some(3.0), count: Some(2.0) };
+    let change = change_of(&start, &end);
+    assert!(!change.reset);
+    assert_eq!(change.delta(None), Ok(Delta::Summary { count: Some(1.0), sum: Some(-2.0) }));
+}
+
+#[test]
+fn a_part_that_is_not_given_is_not_known() {
+    let start = Value::Summary { sum: None, count: Some(1.0) };
+    let end = Value::Summary { sum: Some(3.0), count: Some(2.0) };
+    let delta = change_of(&start, &end).delta(None);
+    assert_eq!(delta, Ok(Delta::Summary { count: Some(1.0), sum: None }));
+    assert_eq!(Sample::single(f64::NAN), None);
+    assert_eq!(Sample::of(&Value::Summary { sum: None, count: None }, None), None);
+}
+
+#[test]
+fn a_series_that_does_not_move_shares_its_mark() {
+    let m = marks(&[3.0, 3.0]);
+    assert!(Arc::ptr_eq(&m[0], &m[1]));
+}
+
+proptest! {
+    #[test]
+    fn what_was_counted_across_resets_is_the_sum_of_the_rises(
+        steps in proptest::collection::vec((any::<bool>(), 0_u32..1000), 2..20),
+    ) {
+        // A server that counts, and now and then starts again and counts on.
+        let (mut value, mut values, mut counted, mut resets) = (0.0, vec![], vec![0.0], 0);
+        for (i, (reset, more)) in steps.iter().enumerate() {
+            let more = f64::from(*more);
+            // A restart is only visible where it leaves a smaller value.
+            let restarts = i > 0 && *reset && more < value;
+            resets += u32::from(restarts);
+            value = if restarts { more } else { value + more };
+            if i > 0 {
+                counted.push(counted[i - 1] + more);
+            }
+            values.push(value);
+        }
+        let m = marks(&values);
+        let change = between(m.first().map(|m| &**m), m.last().unwrap());
+        prop_assert_eq!(change.reset, resets > 0);
+        prop_assert_eq!(total(&change), counted.last().copied());
+    }
+}
