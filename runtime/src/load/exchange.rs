@@ -114,7 +114,7 @@ impl Exchange {
         progress.failed = Some(failure(&[]));
         let until = Instant::now() + TAIL_WAIT;
         let (mut text, mut size) = (Vec::new(), 0);
-        let ended = loop {
+        loop {
             match timeout_at(until, connection.frame(body)).await {
                 Ok(Some(Ok((bytes, mark)))) => {
                     progress.data(mark);
@@ -129,8 +129,7 @@ impl Exchange {
                 Ok(None) => break true,
                 Ok(Some(Err(_))) | Err(_) => break false,
             }
-        };
-        ended
+        }
     }
 
     fn quote(&self, text: &[u8]) -> String {

@@ -1,14 +1,77 @@
 //! Cancellation in each state: every credit comes back exactly once.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use phasegate_core::record::Outcome;
-use phasegate_runtime::load::connector::{Connecting, Connector};
+use phasegate_runtime::load::connector::{Connecting, Connector, Tcp, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use crate::support::*;
+
+/// The real network, telling of each read that brought something. On a runtime
+/// of one thread the engine has dealt with it by the time anybody hears.
+struct Watched(Arc<Notify>);
+
+struct WatchedTransport(Box<dyn Transport>, Arc<Notify>);
+
+impl Connector for Watched {
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> Connecting<'a> {
+        Box::pin(async move {
+            let socket = Tcp.connect(host, port).await?;
+            Ok(Box::new(WatchedTransport(socket, Arc::clone(&self.0))) as Box<dyn Transport>)
+        })
+    }
+}
+
+impl AsyncRead for WatchedTransport {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.0).poll_read(cx, buf);
+        if result.is_ready() {
+            self.1.notify_one();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for WatchedTransport {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// One request in flight to a server that answers with `bytes` in one write and
+/// then says nothing more; returns when they have been read.
+async fn received(bytes: Vec<u8>) -> (Server, Bench) {
+    let server = Server::start(vec![vec![Step::Request, write(bytes), Step::Hold]]).await;
+    let read = Arc::new(Notify::new());
+    let network = Arc::new(Watched(Arc::clone(&read)));
+    let bench = Bench::with(&chat(&server.url), 10, |config| config.connector = network);
+    bench.issue(0, 0, LONG);
+    read.notified().await;
+    (server, bench)
+}
 
 async fn cancelled(bench: &mut Bench) -> phasegate_core::record::RequestRecord {
     bench.engine.cancel(0);
@@ -52,7 +115,7 @@ async fn while_connecting() {
 async fn while_sending() {
     let mut server = Server::start(vec![vec![Step::Hold]]).await;
     // Far more than the sockets' buffers take.
-    let mut bench = Bench::with(&chat(&server.url), 8_000_000, |_| ());
+    let mut bench = Bench::with(&chat(&server.url), 3_000_000, |_| ());
     bench.issue(0, 0, LONG);
     server.until("accepted").await;
     assert_eq!(cancelled(&mut bench).await.sent, None);
@@ -71,25 +134,15 @@ async fn while_waiting_for_the_answer() {
 
 #[tokio::test]
 async fn while_receiving() {
-    let script = vec![Step::Request, write(HEAD), write(chunk(token("a"))), Step::Hold];
-    let mut server = Server::start(vec![script]).await;
-    let mut bench = Bench::new(&chat(&server.url));
-    bench.issue(0, 0, LONG);
-    server.until("request").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (_server, mut bench) = received([HEAD.as_bytes(), &chunk(token("a"))].concat()).await;
     let record = cancelled(&mut bench).await;
     assert_eq!((record.status, record.chunks), (Some(200), 1));
-    assert!(record.ended > record.last_token.unwrap());
+    assert!(record.last_token.is_some_and(|at| at < record.ended));
 }
 
 #[tokio::test]
 async fn an_answer_that_is_complete_stays_completed() {
-    let script = vec![Step::Request, write(HEAD), write(chunk(events())), Step::Hold];
-    let mut server = Server::start(vec![script]).await;
-    let mut bench = Bench::new(&chat(&server.url));
-    bench.issue(0, 0, LONG);
-    server.until("request").await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (_server, mut bench) = received([HEAD.as_bytes(), &chunk(events())].concat()).await;
     bench.engine.cancel(0);
     assert_eq!(bench.done().await.record.outcome, Outcome::Completed);
     bench.idle().await;
