@@ -44,7 +44,7 @@ pub(crate) const DONE: &str = "[DONE]";
 /// Malformed if it is not JSON of the API's shape; status if it is an error
 /// object (the HTTP status was sent before the error happened).
 pub(crate) fn chunk(data: &str) -> Result<Chunk, Failure> {
-    let body: Body<'_> = serde_json::from_str(data).map_err(|e| {
+    let body = Body::parse(data).map_err(|e| {
         Failure::malformed(format!("an event is not a chunk: {e}: {}", start(data)))
     })?;
     body.check_error()?;
