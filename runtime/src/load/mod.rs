@@ -1,12 +1,37 @@
 //! The load engine: sends what the conductor's credits permit, and records what
 //! came back. It decides nothing: which request, when, and until when, are in
 //! the credit.
+//!
+//! - `engine`: the tasks; `exchange`: one request and its answer; `progress`:
+//!   what becomes its record.
+//! - [`connector`]: the network; `stamped`: times taken at the socket;
+//!   `connection`: HTTP/1.1 and the pool.
+//! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
+//! - `sse`, `response`: what is answered; `classify`: what went wrong.
+
+mod classify;
+mod connection;
+pub mod connector;
+pub mod dataset;
+mod endpoint;
+mod engine;
+mod exchange;
+mod progress;
+pub mod prompts;
+mod response;
+mod sse;
+mod stamped;
+mod words;
 
 use std::future::Future;
 use std::pin::Pin;
 
 use phasegate_core::Tick;
 use phasegate_core::record::RequestRecord;
+
+pub use connection::ConnectionCounts;
+pub use endpoint::{EndpointError, models_url};
+pub use engine::{DEFAULT_MAX_EVENT_BYTES, Engine, EngineConfig, EngineError};
 
 /// What the engine knows of a request when it is over.
 #[derive(Debug, Clone)]

@@ -1,0 +1,405 @@
+//! The request: where it goes, its head, its body.
+
+use base64_lite::encode;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
+use reqwest::Url;
+use serde_json::{Map, Value};
+
+use super::connection::Outgoing;
+use super::prompts::{Content, Prompt};
+use crate::config::{EndpointConfig, EndpointType};
+
+/// An endpoint that cannot be asked: where, what, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}; {remedy}")]
+pub struct EndpointError {
+    /// The key, e.g. `endpoint.url`.
+    pub path: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What would be right.
+    pub remedy: String,
+}
+
+impl EndpointError {
+    pub(crate) fn new(
+        path: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { path: path.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+/// Everything of a request that does not change from one to the next.
+pub(crate) struct Endpoint {
+    pub(crate) https: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) kind: EndpointType,
+    pub(crate) streaming: bool,
+    shown: String,
+    uri: Uri,
+    headers: HeaderMap,
+    /// Fields that every body has, as JSON without braces.
+    fixed: Vec<u8>,
+    /// Their names: they win over the prompt's.
+    fixed_names: Vec<String>,
+    /// What must not be in any error.
+    secrets: Vec<String>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(config: &EndpointConfig, model: &str) -> Result<Self, EndpointError> {
+        let mut url = base_url(config)?;
+        let path = api_path(url.path(), config.kind)?;
+        url.set_path(&path);
+        let user = decoded(url.username());
+        let password = decoded(url.password().unwrap_or_default());
+        let host = host(&url)?;
+        let mut secrets = Vec::new();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host_header(&url)?);
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("phasegate/", env!("CARGO_PKG_VERSION"))),
+        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let streaming = config.streaming && config.kind != EndpointType::Embeddings;
+        let accept = if streaming { "text/event-stream" } else { "application/json" };
+        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        if let Some(key) = &config.api_key {
+            let value = format!("Bearer {}", key.expose());
+            headers.insert(header::AUTHORIZATION, secret_value("endpoint.api_key", &value)?);
+            secrets.push(key.expose().to_owned());
+        } else if !user.is_empty() || !password.is_empty() {
+            let basic = encode(format!("{user}:{password}").as_bytes());
+            let value = format!("Basic {basic}");
+            headers.insert(header::AUTHORIZATION, secret_value("endpoint.url", &value)?);
+            secrets.extend([basic, password]);
+        }
+        custom_headers(config, &mut headers, &mut secrets)?;
+        let shown = shown(&url);
+        let origin_form = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let uri = origin_form
+            .parse()
+            .map_err(|e| url_error(format!("its path cannot be sent: {e}"), "check the path"))?;
+        let fixed_fields = fixed_fields(config, model, streaming);
+        Ok(Self {
+            https: url.scheme() == "https",
+            host,
+            port: url.port_or_known_default().unwrap_or(80),
+            kind: config.kind,
+            streaming,
+            shown,
+            uri,
+            headers,
+            fixed: without_braces(&fixed_fields),
+            fixed_names: fixed_fields.into_iter().map(|(name, _)| name).collect(),
+            secrets,
+        })
+    }
+
+    /// The URL without credentials and query.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// A request with this body.
+    pub(crate) fn request(&self, body: Bytes) -> Outgoing {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    /// The body that asks `prompt`: the prompt's own fields, then those that
+    /// every body has. The latter win.
+    pub(crate) fn body(&self, prompt: &Prompt) -> Bytes {
+        let mut out = Vec::with_capacity(self.fixed.len() + 128 + prompt.size());
+        out.push(b'{');
+        match &prompt.content {
+            Content::Text(text) => self.text(&mut out, text),
+            Content::Messages(json) => self.raw(&mut out, "messages", json.as_bytes()),
+            Content::Body(fields) => {
+                for (name, value) in fields.iter() {
+                    self.raw(&mut out, name, value.to_string().as_bytes());
+                }
+            }
+        }
+        if self.kind != EndpointType::Embeddings {
+            if let Some(n) = prompt.max_tokens {
+                self.raw(&mut out, "max_tokens", n.to_string().as_bytes());
+            }
+            if prompt.ignore_eos {
+                self.raw(&mut out, "ignore_eos", b"true");
+                if let Some(n) = prompt.max_tokens {
+                    self.raw(&mut out, "min_tokens", n.to_string().as_bytes());
+                }
+            }
+        }
+        out.extend_from_slice(&self.fixed);
+        out.push(b'}');
+        Bytes::from(out)
+    }
+
+    fn text(&self, out: &mut Vec<u8>, text: &str) {
+        match self.kind {
+            EndpointType::Chat => {
+                if !self.is_fixed("messages") {
+                    out.extend_from_slice(b"\"messages\":[{\"role\":\"user\",\"content\":");
+                    json_string(out, text);
+                    out.extend_from_slice(b"}],");
+                }
+            }
+            EndpointType::Completions => self.string(out, "prompt", text),
+            EndpointType::Embeddings => self.string(out, "input", text),
+        }
+    }
+
+    fn string(&self, out: &mut Vec<u8>, name: &str, text: &str) {
+        if !self.is_fixed(name) {
+            json_string(out, name);
+            out.push(b':');
+            json_string(out, text);
+            out.push(b',');
+        }
+    }
+
+    fn raw(&self, out: &mut Vec<u8>, name: &str, json: &[u8]) {
+        if !self.is_fixed(name) {
+            json_string(out, name);
+            out.push(b':');
+            out.extend_from_slice(json);
+            out.push(b',');
+        }
+    }
+
+    fn is_fixed(&self, name: &str) -> bool {
+        self.fixed_names.iter().any(|fixed| fixed == name)
+    }
+
+    /// `text` with every secret of this endpoint replaced by `***`: a server
+    /// may send one back in an error.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in self.secrets.iter().filter(|s| !s.is_empty()) {
+            text = text.replace(secret.as_str(), "***");
+        }
+        text
+    }
+}
+
+/// Where `config`'s list of models is: the URL of `GET /v1/models`.
+///
+/// # Errors
+/// [`EndpointError`] if the endpoint's URL is no usable one.
+pub fn models_url(config: &EndpointConfig) -> Result<String, EndpointError> {
+    let mut url = base_url(config)?;
+    let path = api_path(url.path(), config.kind)?;
+    let root = path.strip_suffix(api_suffix(config.kind)).unwrap_or_default();
+    url.set_path(&format!("{root}/models"));
+    Ok(shown(&url))
+}
+
+fn url_error(problem: impl Into<String>, remedy: &str) -> EndpointError {
+    EndpointError::new("endpoint.url", problem, remedy)
+}
+
+fn base_url(config: &EndpointConfig) -> Result<Url, EndpointError> {
+    let remedy = "give a URL such as http://127.0.0.1:8000";
+    let url =
+        Url::parse(&config.url).map_err(|e| url_error(format!("is not a URL: {e}"), remedy))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        scheme => Err(url_error(format!("'{scheme}' is not a scheme that is spoken"), remedy)),
+    }
+}
+
+fn host(url: &Url) -> Result<String, EndpointError> {
+    let host = url.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| url_error("has no host", "give a URL with a host"))?;
+    Ok(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
+
+fn host_header(url: &Url) -> Result<HeaderValue, EndpointError> {
+    let host = url.host_str().unwrap_or_default();
+    let text = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    HeaderValue::try_from(text).map_err(|_| url_error("its host cannot be sent", "check the host"))
+}
+
+/// Scheme, host, port, path: what may be shown. Credentials stand before the
+/// host, and keys are sometimes put into queries.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// What follows the version in the API's path.
+fn api_suffix(kind: EndpointType) -> &'static str {
+    match kind {
+        EndpointType::Chat => "/chat/completions",
+        EndpointType::Completions => "/completions",
+        EndpointType::Embeddings => "/embeddings",
+    }
+}
+
+/// The path of the API below the URL's: a full path stays, one that ends in
+/// `/v1` is completed, any other is a prefix.
+fn api_path(path: &str, kind: EndpointType) -> Result<String, EndpointError> {
+    let path = path.trim_end_matches('/');
+    let other = [EndpointType::Chat, EndpointType::Completions, EndpointType::Embeddings]
+        .into_iter()
+        .find(|kind| path.ends_with(api_suffix(*kind)));
+    // `/chat/completions` ends in `/completions` too: Chat is asked first.
+    match other {
+        Some(found) if found == kind => Ok(path.to_owned()),
+        Some(found) => Err(url_error(
+            format!("ends in '{}', which is not the endpoint type's path", api_suffix(found)),
+            "change the endpoint type, or leave the path away",
+        )),
+        None if path.ends_with("/v1") => Ok(format!("{path}{}", api_suffix(kind))),
+        None => Ok(format!("{path}/v1{}", api_suffix(kind))),
+    }
+}
+
+fn secret_value(path: &str, value: &str) -> Result<HeaderValue, EndpointError> {
+    let mut value = HeaderValue::from_str(value).map_err(|_| {
+        let remedy = "remove line ends and control characters";
+        EndpointError::new(path, "its value cannot be sent in a header", remedy)
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Headers that belong to the connection or are computed from the body.
+const RESERVED: [HeaderName; 3] =
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE];
+
+fn custom_headers(
+    config: &EndpointConfig,
+    headers: &mut HeaderMap,
+    secrets: &mut Vec<String>,
+) -> Result<(), EndpointError> {
+    let mut given: Vec<HeaderName> = Vec::new();
+    for (name, value) in &config.headers {
+        let path = format!("endpoint.headers.{name}");
+        let parsed = HeaderName::try_from(name.as_str()).map_err(|_| {
+            EndpointError::new(&path, "is not the name of a header", "give 'Name: value'")
+        })?;
+        if RESERVED.contains(&parsed) {
+            let problem = "is set from the request itself";
+            return Err(EndpointError::new(&path, problem, "leave it away"));
+        }
+        let header = secret_value(&path, value.expose())?;
+        // The token without its scheme too: servers quote it so.
+        secrets.push(value.expose().to_owned());
+        secrets.extend(value.expose().split_whitespace().next_back().map(str::to_owned));
+        // The first of a name replaces ours, the next ones stand beside it.
+        if given.contains(&parsed) {
+            headers.append(parsed, header);
+        } else {
+            headers.insert(parsed.clone(), header);
+            given.push(parsed);
+        }
+    }
+    // A short value ("1", "true") is no secret, and would blot out the text.
+    secrets.retain(|secret| secret.len() >= 4);
+    Ok(())
+}
+
+fn fixed_fields(config: &EndpointConfig, model: &str, streaming: bool) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("model".into(), Value::from(model));
+    if config.kind != EndpointType::Embeddings {
+        fields.insert("stream".into(), Value::from(streaming));
+        if streaming {
+            fields.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
+        }
+    }
+    fields.extend(config.extra_inputs.clone());
+    fields
+}
+
+fn without_braces(fields: &Map<String, Value>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        if !out.is_empty() {
+            out.push(b',');
+        }
+        json_string(&mut out, name);
+        out.push(b':');
+        out.extend_from_slice(value.to_string().as_bytes());
+    }
+    out
+}
+
+fn json_string(out: &mut Vec<u8>, text: &str) {
+    // Writing a text into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// The text behind a URL's percent escapes.
+fn decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        let escaped = match (byte, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            (_, _) => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                out.push(high << 4 | low);
+                rest = &tail[2..];
+            }
+            None => {
+                out.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+/// Base64 (RFC 4648, section 4), for `Authorization: Basic`.
+mod base64_lite {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    pub(super) fn encode(bytes: &[u8]) -> String {
+        let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+        for group in bytes.chunks(3) {
+            let word = group.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+            let word = word << (8 * (3 - group.len()));
+            for place in 0..4 {
+                if place <= group.len() {
+                    let index = (word >> (18 - 6 * place)) & 63;
+                    out.push(char::from(ALPHABET[index as usize]));
+                } else {
+                    out.push('=');
+                }
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+#[path = "endpoint_tests.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+use super::*;
+use crate::secret::Secret;
+use std::sync::Arc;
+
+fn config(url: &str, kind: EndpointType) -> EndpointConfig {
+    EndpointConfig {
+        url: url.to_owned(),
+        model: None,
+        kind,
+        streaming: true,
+        api_key: None,
+        headers: Vec::new(),
+        extra_inputs: Map::new(),
+    }
+}
+
+fn path(url: &str, kind: EndpointType) -> Result<String, EndpointError> {
+    Endpoint::new(&config(url, kind), "m").map(|e| e.uri.to_string())
+}
+
+fn ask(text: &str) -> Prompt {
+    let content = Content::Text(text.to_owned());
+    Prompt { content, max_tokens: Some(8), ignore_eos: false }
+}
+
+fn body(config: &EndpointConfig, prompt: &Prompt) -> Value {
+    let endpoint = Endpoint::new(config, "m").unwrap();
+    serde_json::from_slice(&endpoint.body(prompt)).unwrap()
+}
+
+#[test]
+fn a_base_url_a_version_and_a_full_path_name_the_same_api() {
+    let chat = EndpointType::Chat;
+    for url in [
+        "http://h:1",
+        "http://h:1/",
+        "http://h:1/v1",
+        "http://h:1/v1/",
+        "http://h:1/v1/chat/completions",
+    ] {
+        assert_eq!(path(url, chat).as_deref(), Ok("/v1/chat/completions"), "{url}");
+    }
+    assert_eq!(path("http://h/p", chat).as_deref(), Ok("/p/v1/chat/completions"));
+    assert_eq!(path("http://h/p/v1", EndpointType::Embeddings).as_deref(), Ok("/p/v1/embeddings"));
+    assert_eq!(path("http://h", EndpointType::Completions).as_deref(), Ok("/v1/completions"));
+    let azure = "https://h/openai/d/x/chat/completions?api-version=1";
+    assert_eq!(path(azure, chat).as_deref(), Ok("/openai/d/x/chat/completions?api-version=1"));
+}
+
+#[test]
+fn a_url_that_cannot_be_asked_is_one_error_with_its_remedy() {
+    let error = |url: &str, kind| path(url, kind).unwrap_err().to_string();
+    insta::assert_snapshot!(
+        [
+            error("localhost:8000", EndpointType::Chat),
+            error("ftp://h", EndpointType::Chat),
+            error("nonsense", EndpointType::Chat),
+            error("http://h/v1/chat/completions", EndpointType::Completions),
+            error("http://h/v1/completions", EndpointType::Chat),
+            error("http://h/v1/embeddings", EndpointType::Chat),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn models_are_asked_beside_the_api() {
+    let url = |url: &str| models_url(&config(url, EndpointType::Chat)).unwrap();
+    assert_eq!(url("http://h:1"), "http://h:1/v1/models");
+    assert_eq!(url("http://u:p@h:1/x/v1/chat/completions?k=1"), "http://h:1/x/v1/models");
+}
+
+#[test]
+fn each_api_has_its_body() {
+    insta::assert_snapshot!(
+        [
+            body(&config("http://h", EndpointType::Chat), &ask("a \"b\"\n")).to_string(),
+            body(&config("http://h", EndpointType::Completions), &ask("a")).to_string(),
+            body(&config("http://h", EndpointType::Embeddings), &ask("a")).to_string(),
+            body(
+                &config("http://h", EndpointType::Chat),
+                &Prompt {
+                    content: Content::Messages(Arc::from(
+                        "[{\"role\":\"system\",\"content\":\"s\"}]"
+                    )),
+                    max_tokens: Some(5),
+                    ignore_eos: true,
+                }
+            )
+            .to_string(),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn extra_inputs_win_over_everything() {
+    let mut config = config("http://h", EndpointType::Chat);
+    let extra = serde_json::json!({"max_tokens": 1, "temperature": 0, "stream_options": null});
+    config.extra_inputs = extra.as_object().unwrap().clone();
+    let endpoint = Endpoint::new(&config, "m").unwrap();
+    let text = String::from_utf8(endpoint.body(&ask("a")).to_vec()).unwrap();
+    assert_eq!(text.matches("max_tokens").count(), 1, "{text}");
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["max_tokens"], 1);
+    assert_eq!(body["temperature"], 0);
+    assert!(body["stream_options"].is_null());
+}
+
+#[test]
+fn a_body_from_a_file_keeps_its_fields_and_gets_model_and_streaming() {
+    let fields =
+        serde_json::json!({"model": "other", "messages": [], "max_tokens": 3, "stream": false});
+    let content = Content::Body(Arc::new(fields.as_object().unwrap().clone()));
+    let prompt = Prompt { content, max_tokens: None, ignore_eos: false };
+    let body = body(&config("http://h", EndpointType::Chat), &prompt);
+    assert_eq!(body["model"], "m");
+    assert_eq!(body["max_tokens"], 3);
+    assert_eq!(body["stream"], true);
+}
+
+#[test]
+fn credentials_become_a_header_and_appear_nowhere_else() {
+    let mut config = config("http://user:p%40ss@h:1/?key=hidden", EndpointType::Chat);
+    let header = |config: &EndpointConfig| {
+        let endpoint = Endpoint::new(config, "m").unwrap();
+        let value = endpoint.headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
+        (value, endpoint)
+    };
+    let (value, endpoint) = header(&config);
+    assert_eq!(value, "Basic dXNlcjpwQHNz");
+    assert_eq!(endpoint.shown(), "http://h:1/v1/chat/completions");
+    assert_eq!(endpoint.redact("no p@ss, no dXNlcjpwQHNz"), "no ***, no ***");
+    config.api_key = Some(Secret::new("sk-12345"));
+    let (value, endpoint) = header(&config);
+    assert_eq!(value, "Bearer sk-12345");
+    assert_eq!(endpoint.redact("wrong key sk-12345"), "wrong key ***");
+    config.headers = vec![("authorization".into(), Secret::new("Token abcdef"))];
+    let (value, endpoint) = header(&config);
+    assert_eq!(value, "Token abcdef");
+    assert_eq!(endpoint.redact("abcdef?"), "***?");
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_an_error_without_its_value() {
+    let error = |name: &str, value: &str| {
+        let mut config = config("http://h", EndpointType::Chat);
+        config.headers = vec![(name.into(), Secret::new(value))];
+        Endpoint::new(&config, "m").err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    assert!(error("a b", "x").starts_with("endpoint.headers.a b: "));
+    let bad = error("x-key", "secret\nvalue");
+    assert!(bad.starts_with("endpoint.headers.x-key") && !bad.contains("secret"), "{bad}");
+    assert!(error("content-length", "5").contains("leave it away"));
+}
+
+#[test]
+fn base64_is_that_of_the_rfc() {
+    let vectors = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+    for (plain, coded) in vectors {
+        assert_eq!(encode(plain.as_bytes()), coded);
+    }
+}
+
+#[test]
+fn ipv6_hosts_lose_their_brackets_for_connecting_only() {
+    let endpoint = Endpoint::new(&config("http://[::1]:8000", EndpointType::Chat), "m").unwrap();
+    assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 8000));
+    assert_eq!(endpoint.headers[header::HOST], "[::1]:8000");
+}

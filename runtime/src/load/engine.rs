@@ -1,0 +1,250 @@
+//! The engine: a task a credit.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use phasegate_core::record::Credit;
+use rustls::RootCertStore;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::Completions;
+use super::connection::{ConnectionCounts, Pool, Target};
+use super::connector::{Connector, Tcp, Tls};
+use super::endpoint::{Endpoint, EndpointError};
+use super::exchange::Exchange;
+use super::progress::{End, Progress};
+use super::prompts::Prompts;
+use crate::clock::Clock;
+use crate::config::EndpointConfig;
+
+/// The longest streamed event that is accepted, unless told otherwise.
+pub const DEFAULT_MAX_EVENT_BYTES: usize = 16 << 20;
+
+/// What an engine is made from.
+pub struct EngineConfig<'a> {
+    /// The server.
+    pub endpoint: &'a EndpointConfig,
+    /// The model that every request names.
+    pub model: String,
+    /// What is asked.
+    pub prompts: Arc<dyn Prompts>,
+    /// The run's clock.
+    pub clock: Clock,
+    /// Keep an [`EventMark`](super::EventMark) for each event with content.
+    pub events: bool,
+    /// A longer event fails its request as malformed.
+    pub max_event_bytes: usize,
+    /// The network.
+    pub connector: Arc<dyn Connector>,
+    /// Whom TLS trusts; `None` is the platform's trust store.
+    pub roots: Option<Arc<RootCertStore>>,
+}
+
+impl<'a> EngineConfig<'a> {
+    /// The real network, the platform's trust store, no event marks.
+    #[must_use]
+    pub fn new(
+        endpoint: &'a EndpointConfig,
+        model: impl Into<String>,
+        prompts: Arc<dyn Prompts>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            endpoint,
+            model: model.into(),
+            prompts,
+            clock,
+            events: false,
+            max_event_bytes: DEFAULT_MAX_EVENT_BYTES,
+            connector: Arc::new(Tcp),
+            roots: None,
+        }
+    }
+}
+
+/// Why there can be no engine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The endpoint cannot be asked.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// Called outside a tokio runtime.
+    #[error("the load engine: there is no tokio runtime here; make it inside one")]
+    NoRuntime,
+}
+
+/// Sends what credits permit. Every credit issued is completed exactly once.
+pub struct Engine {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+struct Shared {
+    exchange: Exchange,
+    prompts: Arc<dyn Prompts>,
+    clock: Clock,
+    events: bool,
+    completions: Arc<dyn Completions>,
+    in_flight: AtomicUsize,
+    /// How to cancel what is in flight, by phase.
+    cancels: Mutex<BTreeMap<u16, Arc<Cancel>>>,
+}
+
+impl Engine {
+    /// An engine that hands finished requests to `completions`. Nothing is sent
+    /// or connected yet. Requests run on the tokio runtime in which this is
+    /// called.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the endpoint is unusable, or outside a runtime.
+    pub fn new(
+        config: EngineConfig<'_>,
+        completions: Arc<dyn Completions>,
+    ) -> Result<Self, EngineError> {
+        let runtime = Handle::try_current().map_err(|_| EngineError::NoRuntime)?;
+        let endpoint = Endpoint::new(config.endpoint, &config.model)?;
+        let tls = match endpoint.https {
+            false => None,
+            true => Some(Tls::new(&endpoint.host, config.roots).map_err(|problem| {
+                let remedy = "check the host name and the machine's certificates";
+                EndpointError::new("endpoint.url", problem, remedy)
+            })?),
+        };
+        let target = Target {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            tls,
+            connector: config.connector,
+            clock: config.clock,
+        };
+        let exchange = Exchange {
+            endpoint,
+            target,
+            pool: Pool::default(),
+            max_event_bytes: config.max_event_bytes,
+        };
+        let shared = Arc::new(Shared {
+            exchange,
+            prompts: config.prompts,
+            clock: config.clock,
+            events: config.events,
+            completions,
+            in_flight: AtomicUsize::new(0),
+            cancels: Mutex::default(),
+        });
+        Ok(Self { shared, runtime })
+    }
+
+    /// Sends one request in a task of its own. Never blocks.
+    pub fn issue(&self, credit: Credit) {
+        self.shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        let cancel = Arc::clone(self.shared.cancels().entry(credit.id.phase).or_default());
+        let held = InFlight(Arc::clone(&self.shared));
+        self.runtime.spawn(async move {
+            let finished = held.0.work(credit, &cancel).await;
+            held.0.completions.complete(finished).await;
+        });
+    }
+
+    /// Cancels every request of `phase` that is in flight now. Each is
+    /// completed as cancelled, unless its answer was complete already; credits
+    /// issued later are not affected.
+    pub fn cancel(&self, phase: u16) {
+        let cancel = self.shared.cancels().remove(&phase);
+        if let Some(cancel) = cancel {
+            cancel.fire();
+        }
+    }
+
+    /// Requests issued whose completion has not been taken yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::Acquire)
+    }
+
+    /// How many connections were made and used again so far.
+    #[must_use]
+    pub fn connections(&self) -> ConnectionCounts {
+        self.shared.exchange.pool.counts()
+    }
+
+    /// Where requests go, without credentials and query.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.shared.exchange.endpoint.shown()
+    }
+}
+
+impl Shared {
+    fn cancels(&self) -> MutexGuard<'_, BTreeMap<u16, Arc<Cancel>>> {
+        // The map is whole after every operation on it.
+        self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work(&self, credit: Credit, cancel: &Cancel) -> super::Finished {
+        let now = self.clock.now();
+        let mut progress = Progress::new(credit, now, self.events);
+        let end = if cancel.is_fired() {
+            End::Cancelled
+        } else if credit.deadline <= now {
+            End::TimedOut
+        } else {
+            let exchange = async {
+                let body = self.exchange.endpoint.body(&self.prompts.prompt(credit.id));
+                progress.started = self.clock.now();
+                self.exchange.run(body, &mut progress).await
+            };
+            tokio::select! {
+                biased;
+                result = exchange => End::Answered(result),
+                () = cancel.fired() => End::Cancelled,
+                () = tokio::time::sleep(credit.deadline.since(now)) => End::TimedOut,
+            }
+        };
+        let mut finished = progress.finish(end, self.clock.now());
+        finished.error = finished.error.map(|what| {
+            let endpoint = &self.exchange.endpoint;
+            format!("{}: {}", endpoint.shown(), endpoint.redact(&what))
+        });
+        finished
+    }
+}
+
+/// Counts a request as in flight until it is dropped.
+struct InFlight(Arc<Shared>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Cancels, once, whoever waits for it now or later.
+#[derive(Default)]
+struct Cancel {
+    is_fired: AtomicBool,
+    wake: Notify,
+}
+
+impl Cancel {
+    fn fire(&self) {
+        self.is_fired.store(true, Ordering::Release);
+        self.wake.notify_waiters();
+    }
+
+    fn is_fired(&self) -> bool {
+        self.is_fired.load(Ordering::Acquire)
+    }
+
+    async fn fired(&self) {
+        let mut woken = pin!(self.wake.notified());
+        // Registered before looking: a call of `fire` in between is seen.
+        woken.as_mut().enable();
+        if !self.is_fired() {
+            woken.await;
+        }
+    }
+}
