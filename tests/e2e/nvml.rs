@@ -1,6 +1,117 @@
 //! GPUs through NVML's C ABI: a stub library, compiled here.
 
-use crate::harness::{Mock, run};
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{Mock, boundary, notes, run, start};
+
+/// The stub, compiled into a folder of its own, with its control file; `None`
+/// where there is no C compiler.
+struct Stub {
+    library: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Stub {
+    fn compile() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let library = dir.path().join("libnvidia-ml.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/nvml_stub/stub.c");
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status();
+        match compiled {
+            Ok(status) => assert!(status.success(), "the stub does not compile"),
+            Err(error) => {
+                eprintln!("skipped: no C compiler ({error})");
+                return None;
+            }
+        }
+        Some(Self { library, _dir: dir })
+    }
+
+    fn control(&self, text: &str) {
+        let path = format!("{}.control", self.library.display());
+        // Moved into place: the stub must not read half of it.
+        std::fs::write(format!("{path}.new"), text).unwrap();
+        std::fs::rename(format!("{path}.new"), path).unwrap();
+    }
+
+    fn path(&self) -> &str {
+        self.library.to_str().unwrap()
+    }
+}
+
+#[test]
+fn energy_comes_from_the_counter_between_the_boundaries() {
+    let Some(stub) = Stub::compile() else { return };
+    stub.control("gpus=2\npower_mw=300000\n");
+    let mock = Mock::start(&["--ttft", "50ms", "--itl", "5ms"]);
+    let ran = run(&[
+        "-u", &mock.url, "-m", "mock", "-n", "8", "-c", "2", "--gpu-telemetry", "nvml",
+        "--nvml-lib", stub.path(),
+    ]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    let phase = &result["phases"][0];
+    assert_eq!(phase["verdict"], "clean", "{}", notes(phase));
+    let gpus = phase["gpus"].as_array().unwrap();
+    assert_eq!(gpus.len(), 2);
+    for gpu in gpus {
+        assert!(gpu["energy_j"].as_f64().unwrap() > 0.0, "{gpu:#}");
+        let power = gpu["power_w"]["avg"].as_f64().unwrap();
+        assert!((power - 300.0).abs() < 1e-6, "{gpu:#}");
+    }
+    assert_eq!(result["results_joined"]["telemetry"], true);
+}
+
+#[test]
+fn a_gpu_without_an_energy_counter_has_null_and_a_reason() {
+    let Some(stub) = Stub::compile() else { return };
+    stub.control("code_energy=3\n");
+    let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms"]);
+    let ran = run(&[
+        "-u", &mock.url, "-m", "mock", "-n", "4", "--gpu-telemetry", "nvml", "--nvml-lib",
+        stub.path(),
+    ]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    let gpu = &result["phases"][0]["gpus"][0];
+    assert_eq!(gpu["energy_j"], Value::Null);
+    assert!(gpu["reason"].is_string(), "{gpu:#}");
+    assert!(gpu["power_w"]["avg"].as_f64().unwrap() > 0.0, "what it has is reported");
+}
+
+#[test]
+fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
+    let Some(stub) = Stub::compile() else { return };
+    stub.control("gpus=1\n");
+    let mock = Mock::start(&["--ttft", "200ms", "--itl", "5ms"]);
+    let running = start(&[
+        "-u", &mock.url, "-m", "mock", "-n", "6", "-c", "1", "--gpu-telemetry", "nvml",
+        "--nvml-lib", stub.path(), "--gate-timeout", "2s", "--settle-timeout", "1s",
+    ]);
+    running.when("records.jsonl", |text| text.lines().count() >= 1);
+    stub.control("gpus=1\nlost=0\n");
+    let ran = running.finish();
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    let phase = &result["phases"][0];
+    assert_eq!(phase["requests"]["completed"], 6, "the load goes on");
+    assert_eq!(phase["verdict"], "incomplete");
+    let end = boundary(&result, "profiling", "end");
+    let collectors = end["collectors"].as_array().unwrap();
+    let nvml = collectors.iter().find(|c| c["service_id"] == "gpu_telemetry/nvml").unwrap();
+    assert_eq!(nvml["status"], "failed");
+    assert!(nvml["error"].as_str().unwrap().contains("GPU"), "{nvml:#}");
+    assert!(phase["gpus"].as_array().unwrap().iter().all(|gpu| gpu["energy_j"] == Value::Null));
+    assert!(notes(phase).contains("gpu_telemetry/nvml"), "{}", notes(phase));
+}
 
 #[test]
 fn no_library_is_a_disabled_collector_where_it_was_asked_for() {
@@ -15,4 +126,5 @@ fn no_library_is_a_disabled_collector_where_it_was_asked_for() {
     assert!(text.contains("gpu_telemetry/nvml"), "{result:#}");
     assert!(text.contains("libnvidia-ml"), "the reason names the library: {result:#}");
     assert_eq!(result["phases"][0]["gpus"], serde_json::json!([]));
+    assert_eq!(result["phases"][0]["verdict"], "incomplete");
 }
