@@ -29,8 +29,9 @@ pub struct ServerConfig {
     /// Time from one output token to the next.
     pub itl: Duration,
     /// Relative spread of prefill and decode times: each is multiplied by a
-    /// factor drawn evenly from `1 - jitter` to `1 + jitter`. From 0 to less
-    /// than 1.
+    /// factor drawn evenly from `1 - jitter` to `1 + jitter`, seeded by the
+    /// prompt, so that it does not depend on the order of arrival. From 0 to
+    /// less than 1.
     pub jitter: f64,
     /// Requests that are computed at the same time; the others queue.
     pub max_batch: u32,

@@ -267,9 +267,11 @@ impl Engine {
             self.set_running(at, self.running + 1);
             self.started.push(id);
             let Some(job) = self.jobs.get_mut(&id) else { continue };
+            // The prompt has served once it is looked up: running requests hold none.
+            let prompt = std::mem::take(&mut job.work.prompt);
             let mut cached = 0;
             if let Some(cache) = &mut self.cache {
-                cached = cache.query(job.work.prompt.split_whitespace());
+                cached = cache.query(prompt.split_whitespace());
                 let queries = job.work.prompt_tokens;
                 cached = cached.min(queries);
                 self.counters.push(at, Event::Cache { queries, hits: cached });

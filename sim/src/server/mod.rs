@@ -129,7 +129,11 @@ impl Server {
                 biased;
                 () = &mut shutdown => break,
                 _ = closing.changed(), if listener.is_some() => listener = None,
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a connection's task panicked");
+                    }
+                }
                 stream = accept(listener.as_ref()) => {
                     connections.spawn(connection(Arc::clone(&shared), stream));
                 }

@@ -143,6 +143,7 @@ impl Reply {
         };
         let Self { id, created, model, .. } = self;
         let chunk = Chunk { id, object, created: *created, model, choices, usage };
+        // Strings and numbers: writing them cannot fail.
         serde_json::to_vec(&chunk).unwrap_or_default()
     }
 

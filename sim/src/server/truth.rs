@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 /// How many prompts' hashes are kept.
 const PROMPTS_KEPT: usize = 100_000;
-/// How many phase names are kept apart; the requests of further ones are
-/// counted under [`OTHER_PHASES`].
+/// How many phase names are kept apart, and how long one may be; the requests of
+/// others are counted under [`OTHER_PHASES`].
 const PHASES_KEPT: usize = 256;
+const LONGEST_PHASE: usize = 256;
 /// Where the requests of phases beyond the limit are counted.
 const OTHER_PHASES: &str = "(other phases)";
 
@@ -21,7 +22,8 @@ pub struct Truth {
     /// All requests.
     pub total: Tally,
     /// The requests that named their phase in an `x-phasegate-phase` header,
-    /// by that name.
+    /// by that name; those beyond 256 names, or with one of more than 256
+    /// bytes, under `(other phases)`.
     pub phases: BTreeMap<String, Tally>,
     /// The prompts' hashes (16 hexadecimal digits) in the order of arrival;
     /// the first 100,000.
@@ -114,7 +116,7 @@ impl Truth {
 
     fn phase_name(&self, name: &str) -> String {
         let full = self.phases.len() >= PHASES_KEPT && !self.phases.contains_key(name);
-        if full { OTHER_PHASES } else { name }.to_owned()
+        if full || name.len() > LONGEST_PHASE { OTHER_PHASES } else { name }.to_owned()
     }
 
     /// Changes the total and the phase's part of it.

@@ -250,3 +250,38 @@ async fn counters_fall_back_as_after_a_restart() {
     assert_eq!(shown, [4.0, 0.0, 4.0]);
     assert_eq!(server.stop().await.unwrap().total.output_tokens, 12);
 }
+
+#[tokio::test]
+async fn a_whole_answer_stalls_or_is_an_error() {
+    let body = json!({"prompt": "a", "max_tokens": 4});
+    let server = start_with(&["stall-mid-stream"]).await;
+    let mut client = Client::to(&server).await;
+    let answer = tokio::time::timeout(NEVER, client.post("/v1/completions", &body));
+    assert!(answer.await.is_err());
+    client.hang_up();
+    assert_eq!(truth_is(&server, |total| total.in_flight == 0).await.total.aborted, 1);
+    server.stop().await.unwrap();
+    let server = start_with(&["error-event"]).await;
+    let answer = Client::to(&server).await.post("/v1/completions", &body).await.unwrap();
+    assert_eq!(answer.status, 500);
+    assert_eq!(server.stop().await.unwrap().total.failed, 1);
+}
+
+#[tokio::test]
+async fn a_queued_request_starts_on_time_though_nobody_looks_at_the_engine() {
+    // The second request is computed, but its response sleeps; only the server's
+    // own driver can see that its slot is free.
+    let slow = "slow-first-byte:3600s,every=2".parse().unwrap();
+    let config = ServerConfig { max_batch: 1, hazards: vec![slow], ..quick() };
+    let server = start(ServerConfig { drain: Duration::ZERO, ..config }).await;
+    let mut client = Client::to(&server).await;
+    client.chat("first", 1).await.unwrap();
+    let mut second = Client::to(&server).await;
+    let second =
+        tokio::spawn(async move { second.open("/v1/chat/completions", &chat("b", 200)).await });
+    truth_is(&server, |total| total.received == 2).await;
+    let third = client.chat("third", 2).await.unwrap();
+    assert_eq!(third.events().last().map(String::as_str), Some("[DONE]"));
+    assert_eq!(server.stop().await.unwrap().total.finished, 3);
+    assert!(second.await.unwrap().is_err());
+}
