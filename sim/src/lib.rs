@@ -1,1 +1,7 @@
-//! phasegate-sim
+//! Simulations of what phasegate measures and of phasegate itself.
+//!
+//! Who lives here:
+//! - [`server`]: the simulated inference server, over real TCP; what
+//!   `phasegate mock` and `phasegate run --demo` serve.
+
+pub mod server;
