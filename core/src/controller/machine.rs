@@ -205,12 +205,9 @@ impl Controller {
         if self.ended() {
             return false;
         }
-        let known = self.registry.get(from).is_some_and(|s| s.present());
-        let registration = self.registry.register(now, from, register);
-        match registration {
+        match self.registry.register(now, from, register) {
             Registration::Stale => return false,
-            Registration::Known => {}
-            Registration::Joined => self.owe(from),
+            Registration::Known | Registration::Joined => {}
             Registration::Restarted => {
                 if *from == ServiceId::conductor() && self.begun {
                     // Its new life knows nothing of the phases of the old one.
@@ -218,18 +215,16 @@ impl Controller {
                     self.take_out(now, from, ServiceEvent::Evict, reason, false, out);
                     return false;
                 }
-                if !known {
-                    self.owe(from);
-                }
                 self.baseline(now, BaselineInput::Restarted { service: from.clone() }, out);
             }
         }
+        self.owe(from);
         true
     }
 
-    /// A producer that takes part from now on owes its results.
+    /// A producer that takes part owes its results.
     fn owe(&mut self, from: &ServiceId) {
-        if let Some(service) = self.registry.get(from) {
+        if let Some(service) = self.registry.get(from).filter(|s| s.present()) {
             for domain in service.domains() {
                 self.join.require(domain, from);
             }
@@ -348,6 +343,10 @@ impl Controller {
         out: &mut impl Sink<ControllerEffect>,
     ) {
         self.begun = true;
+        match self.state {
+            RunState::New | RunState::Gathering => self.not_ready = self.registry.not_ready(),
+            RunState::Running | RunState::Joining | RunState::Ended => {}
+        }
         if !self.step(RunEvent::CreditsComplete) {
             return;
         }

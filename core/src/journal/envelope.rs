@@ -1,26 +1,26 @@
-//! How an envelope stands in the journal: as its own wire form.
+//! How an [`Envelope`] stands in the journal: as its wire form, in bytes.
 //!
-//! For `#[serde(with = "crate::journal::envelope")]`. The journal's encoding is
-//! not self-describing and an envelope's JSON is, so the envelope goes in as
-//! bytes and stays readable by newer versions.
+//! The journal's own encoding has no room for the tagged and forward-compatible
+//! forms of a message, so `#[serde(with = "crate::journal::envelope")]` puts the
+//! JSON there that went over the wire.
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serializer, de};
 
 use crate::message::Envelope;
 
-/// Writes the envelope's wire form as bytes.
+/// Writes the wire form as bytes.
 ///
 /// # Errors
-/// The serializer's own.
+/// Those of the serializer.
 pub fn serialize<S: Serializer>(envelope: &Envelope, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(&envelope.encode())
 }
 
-/// Reads the envelope's wire form from bytes.
+/// Reads an envelope from the bytes of its wire form.
 ///
 /// # Errors
-/// The deserializer's own, or that the bytes are not an envelope.
+/// Those of the deserializer, or that the bytes are no envelope.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Envelope, D::Error> {
     let bytes = Vec::<u8>::deserialize(deserializer)?;
-    Envelope::decode(&bytes).map_err(serde::de::Error::custom)
+    Envelope::decode(&bytes).map_err(de::Error::custom)
 }
