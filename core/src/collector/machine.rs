@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 use super::sampling::{Answer, Due, Sampling};
+use crate::id::{MessageId, ServiceId};
 use crate::machine::{Deadline, Machine, Sink, Step, TimerKey, Transitions};
 use crate::message::{
     BaselineAck, BaselineRequest, Capability, CollectError, CollectErrorKind, DomainResult,
@@ -86,7 +87,8 @@ pub struct Collector {
     /// The periodic reading that is under way.
     periodic: Option<ReadId>,
     open: BTreeMap<BoundaryMark, Sampling>,
-    answers: BTreeMap<BoundaryMark, Answer>,
+    answers: BTreeMap<BoundaryMark, (MessageId, Answer)>,
+    handed_in: Option<MessageId>,
     disabled: Option<String>,
     readings: u64,
     failed: u64,
@@ -112,6 +114,7 @@ impl Collector {
             periodic: None,
             open: BTreeMap::new(),
             answers: BTreeMap::new(),
+            handed_in: None,
             disabled: None,
             readings: 0,
             failed: 0,
@@ -181,12 +184,12 @@ impl Collector {
             CollectorState::New | CollectorState::Stopped => return,
             CollectorState::Running | CollectorState::Disabled => {}
         }
-        if let Some(answer) = self.answers.get(&mark) {
-            let answer = answer.clone();
-            self.acknowledge(mark, &answer, out);
+        if let Some((message, answer)) = self.answers.get(&mark) {
+            let (message, answer) = (*message, answer.clone());
+            self.acknowledge(mark, &answer, Some(message), out);
         } else if self.state == CollectorState::Disabled {
             let answer = Err(self.disabled_error());
-            self.acknowledge(mark, &answer, out);
+            self.acknowledge(mark, &answer, None, out);
         } else if !self.open.contains_key(&mark) {
             // A periodic reading that is under way began before this was asked:
             // it is no baseline, and this one does not wait for it.
@@ -199,14 +202,31 @@ impl Collector {
         &mut self,
         mark: BoundaryMark,
         answer: &Answer,
+        before: Option<MessageId>,
         out: &mut impl Sink<CollectorEffect>,
-    ) {
+    ) -> MessageId {
         let outcome = match answer {
             Ok((_, reading)) => Ok(reading.clone()),
             Err(error) => Err(error.clone()),
         };
         let ack = BaselineAck { phase: mark.phase, kind: mark.kind, outcome };
-        out.push(CollectorEffect::Send(self.member.to_controller(Message::BaselineAck(ack))));
+        self.say(Message::BaselineAck(ack), before, out)
+    }
+
+    /// Says something to the controller: new, or `before` once more.
+    fn say(
+        &mut self,
+        body: Message,
+        before: Option<MessageId>,
+        out: &mut impl Sink<CollectorEffect>,
+    ) -> MessageId {
+        let envelope = match before {
+            Some(message) => self.member.resend(message, &ServiceId::controller(), body),
+            None => self.member.to_controller(body),
+        };
+        let message = envelope.message_id;
+        out.push(CollectorEffect::Send(envelope));
+        message
     }
 
     /// Gives the answer of a boundary that has one, and keeps it.
@@ -219,8 +239,8 @@ impl Collector {
             let BoundaryMark { phase, kind } = mark;
             out.push(CollectorEffect::Baseline { read: *read, phase, kind });
         }
-        self.acknowledge(mark, &answer, out);
-        self.answers.insert(mark, answer);
+        let message = self.acknowledge(mark, &answer, None, out);
+        self.answers.insert(mark, (message, answer));
     }
 
     fn read(&mut self, purpose: Purpose, out: &mut impl Sink<CollectorEffect>) -> ReadId {
@@ -295,7 +315,7 @@ impl Collector {
     fn hand_in(&mut self, out: &mut impl Sink<CollectorEffect>) {
         let summary = DomainSummary::Readings { readings: self.readings, failed: self.failed };
         let result = DomainResult { domain: self.plan.domain.clone(), summary };
-        out.push(CollectorEffect::Send(self.member.to_controller(Message::DomainResult(result))));
+        self.handed_in = Some(self.say(Message::DomainResult(result), self.handed_in, out));
     }
 
     fn disabled_error(&self) -> CollectError {

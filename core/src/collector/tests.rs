@@ -134,9 +134,11 @@ impl Rig {
     /// moment in ms.
     fn reads(&mut self) -> Vec<(u64, u64)> {
         let effects = self.take();
-        let read = |e: &CollectorEffect| match e {
-            CollectorEffect::Read { read, .. } => Some(*read),
-            _ => None,
+        let read = |e: &CollectorEffect| {
+            let CollectorEffect::Read { read, .. } = e else {
+                return None;
+            };
+            Some(*read)
         };
         let began = |r: ReadId| self.began.iter().find(|(b, _)| *b == r).map(|(_, at)| at.0);
         let reads = effects.iter().filter_map(read);
@@ -144,20 +146,22 @@ impl Rig {
     }
 
     fn messages(&mut self) -> Vec<Message> {
-        let sent = self.take().into_iter().filter_map(|e| match e {
-            CollectorEffect::Send(envelope) => {
-                assert_eq!(envelope.to, ServiceId::controller());
-                Some(envelope.body)
-            }
-            _ => None,
+        let sent = self.take().into_iter().filter_map(|e| {
+            let CollectorEffect::Send(envelope) = e else {
+                return None;
+            };
+            assert_eq!(envelope.to, ServiceId::controller());
+            Some(envelope.body)
         });
         sent.collect()
     }
 
     fn acks(&mut self) -> Vec<BaselineAck> {
-        let acks = self.messages().into_iter().filter_map(|m| match m {
-            Message::BaselineAck(ack) => Some(ack),
-            _ => None,
+        let acks = self.messages().into_iter().filter_map(|m| {
+            let Message::BaselineAck(ack) = m else {
+                return None;
+            };
+            Some(ack)
         });
         acks.collect()
     }

@@ -130,12 +130,12 @@ fn how_a_domain_stands_is_said_once_a_change() {
     rig.result("server", Domain::server_metrics(), readings());
     rig.status("other", ServiceStatus::Stopped);
     rig.result("other", Domain::server_metrics(), readings());
-    let joins = rig.events().into_iter().filter_map(|e| match e {
-        ControllerEvent::Join(JoinChange { domain, standing }) => {
-            assert_eq!(domain, Domain::server_metrics());
-            Some(standing)
-        }
-        _ => None,
+    let joins = rig.events().into_iter().filter_map(|e| {
+        let ControllerEvent::Join(JoinChange { domain, standing }) = e else {
+            return None;
+        };
+        assert_eq!(domain, Domain::server_metrics());
+        Some(standing)
     });
     let said: Vec<_> = joins.collect();
     let other = vec![id("other")];

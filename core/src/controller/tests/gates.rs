@@ -91,11 +91,12 @@ fn whom_a_gate_waits_for_is_said_once_a_change() {
     rig.ack("server", 0, Start);
     rig.at(4_000);
     let phase = rig.phases[0];
-    let waiting = rig.events().into_iter().filter_map(|e| match e {
-        ControllerEvent::Waiting { phase: p, kind: Start, collectors } if p == phase => {
-            Some(collectors)
-        }
-        _ => None,
+    let waiting = rig.events().into_iter().filter_map(|e| {
+        let ControllerEvent::Waiting { phase: p, kind, collectors } = e else {
+            return None;
+        };
+        assert_eq!((p, kind), (phase, Start));
+        Some(collectors)
     });
     let waiting: Vec<_> = waiting.collect();
     assert_eq!(waiting, [vec![id("gpu"), id("server")], vec![id("gpu")]]);

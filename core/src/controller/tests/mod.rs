@@ -214,18 +214,22 @@ impl Rig {
 
     fn requests(&mut self) -> Vec<(Envelope, BaselineRequest)> {
         let sent = self.sent().into_iter();
-        let request = |e: Envelope| match e.body.clone() {
-            Message::BaselineRequest(request) => Some((e, request)),
-            _ => None,
+        let request = |e: Envelope| {
+            let Message::BaselineRequest(request) = e.body.clone() else {
+                return None;
+            };
+            Some((e, request))
         };
         sent.filter_map(request).collect()
     }
 
     fn grants(&mut self) -> Vec<GateGranted> {
         let sent = self.sent().into_iter();
-        let grant = |e: Envelope| match e.body {
-            Message::GateGranted(granted) => Some(granted),
-            _ => None,
+        let grant = |e: Envelope| {
+            let Message::GateGranted(granted) = e.body else {
+                return None;
+            };
+            Some(granted)
         };
         sent.filter_map(grant).collect()
     }

@@ -114,21 +114,18 @@ impl Checked {
             ControllerEffect::Send(envelope) => {
                 assert!(self.sequence.is_none_or(|last| envelope.sequence > last));
                 self.sequence = Some(envelope.sequence);
-                match envelope.body {
-                    Message::GateGranted(granted) if granted.outcome.is_ok() => {
-                        let key = (granted.phase, granted.kind);
-                        let first = self.closed.entry(key).or_insert_with(|| granted.clone());
-                        assert_eq!(*first, granted, "the same answer for ever");
-                        let gate = self.asked[&key];
-                        let closed = granted.outcome.map(|o| o.closed).unwrap_or_default();
-                        assert!(closed <= gate + Duration::from_secs(5), "released in time");
-                    }
-                    Message::BaselineRequest(request) => {
-                        assert_eq!(self.finished, 0);
-                        assert!(!self.closed.contains_key(&(request.phase, request.kind)));
-                        assert!(request.settle <= request.budget && !request.budget.is_zero());
-                    }
-                    _ => {}
+                if let Message::BaselineRequest(request) = envelope.body {
+                    assert_eq!(self.finished, 0);
+                    assert!(!self.closed.contains_key(&(request.phase, request.kind)));
+                    assert!(request.settle <= request.budget && !request.budget.is_zero());
+                } else if let Message::GateGranted(granted) = envelope.body
+                    && let Ok(outcome) = &granted.outcome
+                {
+                    let key = (granted.phase, granted.kind);
+                    let limit = self.asked[&key] + Duration::from_secs(5);
+                    assert!(outcome.closed <= limit, "released in time");
+                    let first = self.closed.entry(key).or_insert_with(|| granted.clone());
+                    assert_eq!(*first, granted, "the same answer for ever");
                 }
             }
             ControllerEffect::Report(_) => {}
