@@ -1,1 +1,18 @@
 //! Readings on a timer and on request.
+//!
+//! - [`machine`]: the collector: one source, periodic readings, one baseline a
+//!   boundary.
+//! - [`io`]: its plan, its inputs, its effects.
+//! - [`sampling`]: how one boundary's baseline comes about: retries, settling.
+
+pub mod io;
+pub mod machine;
+pub mod sampling;
+
+pub use io::{
+    CollectorEffect, CollectorInput, CollectorPlan, Fingerprint, Purpose, ReadId, ReadStamp,
+};
+pub use machine::{Collector, CollectorTimer};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! How one boundary's baseline comes about.
+//!
+//! Readings are taken one after the other until one counts: the first, where
+//! settling is not asked for or cannot be told; the second of two equal ones in
+//! a row, where it can. The last successful reading is the baseline. A failed
+//! one is tried again a few times. The answer is out before the gate's time is
+//! over, whatever happens.
+
+use core::time::Duration;
+
+use super::io::{ReadId, ReadStamp};
+use crate::machine::{Step, Transitions};
+use crate::message::{BaselineRequest, CollectError, CollectErrorKind, ReadingMark};
+use crate::time::Tick;
+
+/// A failed reading is tried again after this long.
+pub const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// So many times at most.
+pub const RETRIES: u32 = 2;
+/// The first pause between two readings that are to be equal; it doubles.
+pub const FIRST_SETTLE_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause.
+pub const LONGEST_SETTLE_PAUSE: Duration = Duration::from_millis(250);
+/// The answer is out this long before the gate's time is over, or a tenth of
+/// that time, whichever is less.
+pub const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+
+/// How a boundary's sampling stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SamplingState {
+    /// A reading is under way.
+    Reading,
+    /// The next reading waits for its moment.
+    Pausing,
+    /// The answer is given; it will be the same for ever.
+    Answered,
+}
+
+/// What may happen to a sampling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SamplingEvent {
+    /// The request is repeated.
+    Request,
+    /// A reading came that counts.
+    Enough,
+    /// A reading came that is not settled, or failed and may be tried again.
+    Again,
+    /// A reading failed, and that was the last try.
+    Spent,
+    /// The pause is over.
+    Resume,
+    /// The time for settling is over.
+    SettleOver,
+    /// The time for the answer is over.
+    Expired,
+    /// The collector is disabled.
+    Disable,
+}
+
+impl Transitions for SamplingState {
+    type Event = SamplingEvent;
+    const STATES: &'static [Self] = &[Self::Reading, Self::Pausing, Self::Answered];
+    const EVENTS: &'static [SamplingEvent] = &[
+        SamplingEvent::Request,
+        SamplingEvent::Enough,
+        SamplingEvent::Again,
+        SamplingEvent::Spent,
+        SamplingEvent::Resume,
+        SamplingEvent::SettleOver,
+        SamplingEvent::Expired,
+        SamplingEvent::Disable,
+    ];
+
+    fn step(self, event: SamplingEvent) -> Step<Self> {
+        use SamplingEvent as E;
+        match (self, event) {
+            (Self::Reading | Self::Pausing | Self::Answered, E::Request) => Step::NoOp,
+            (Self::Reading, E::Enough | E::Spent) => Step::To(Self::Answered),
+            (Self::Reading, E::Again) => Step::To(Self::Pausing),
+            // What is under way may still be the one that is equal.
+            (Self::Reading, E::SettleOver) => Step::NoOp,
+            (Self::Pausing, E::Resume) => Step::To(Self::Reading),
+            (Self::Pausing, E::SettleOver) => Step::To(Self::Answered),
+            (Self::Reading | Self::Pausing, E::Expired | E::Disable) => Step::To(Self::Answered),
+            (Self::Reading, E::Resume) => Step::Invalid,
+            (Self::Pausing, E::Enough | E::Again | E::Spent) => Step::Invalid,
+            (
+                Self::Answered,
+                E::Enough | E::Again | E::Spent | E::Resume | E::SettleOver | E::Expired,
+            ) => Step::Invalid,
+            (Self::Answered, E::Disable) => Step::NoOp,
+        }
+    }
+}
+
+/// The answer to a boundary: the reading that is its baseline, or why there is
+/// none.
+pub(super) type Answer = Result<(ReadId, ReadingMark), CollectError>;
+
+/// What a sampling wants done when its time comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Begin the next reading and say so with [`Sampling::reading`].
+    Read,
+    /// The answer is there; `abort` is what was still under way.
+    Answer { abort: Option<ReadId> },
+}
+
+/// The sampling of one boundary.
+#[derive(Debug, Clone)]
+pub(super) struct Sampling {
+    state: SamplingState,
+    /// The reading that is under way, or was last.
+    read: ReadId,
+    budget: Duration,
+    deadline: Tick,
+    settle_end: Option<Tick>,
+    resume: Tick,
+    pause: Duration,
+    readings: u32,
+    failures: u32,
+    last: Option<(ReadId, ReadStamp)>,
+    error: Option<CollectError>,
+    answer: Option<Answer>,
+}
+
+impl Sampling {
+    /// The sampling that `request` asks for, with its first reading under way.
+    pub(super) fn begin(now: Tick, request: &BaselineRequest, read: ReadId) -> Self {
+        let budget = request.budget;
+        let deadline = now + budget.saturating_sub(ANSWER_MARGIN.min(budget / 10));
+        let settle = request.settle;
+        Self {
+            state: SamplingState::Reading,
+            read,
+            budget,
+            deadline,
+            settle_end: (!settle.is_zero()).then(|| (now + settle).min(deadline)),
+            resume: Tick::NEVER,
+            pause: FIRST_SETTLE_PAUSE,
+            readings: 0,
+            failures: 0,
+            last: None,
+            error: None,
+            answer: None,
+        }
+    }
+
+    /// The reading that is under way.
+    pub(super) fn under_way(&self) -> Option<ReadId> {
+        (self.state == SamplingState::Reading).then_some(self.read)
+    }
+
+    /// The answer, once there is one.
+    pub(super) fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
+    }
+
+    /// The next moment at which something is due.
+    pub(super) fn deadline(&self) -> Option<Tick> {
+        match self.state {
+            SamplingState::Reading => Some(self.deadline),
+            SamplingState::Pausing => {
+                let settle_end = self.settle_end.filter(|_| self.last.is_some());
+                Some(self.deadline.min(self.resume).min(settle_end.unwrap_or(Tick::NEVER)))
+            }
+            SamplingState::Answered => None,
+        }
+    }
+
+    /// The next reading is under way.
+    pub(super) fn reading(&mut self, read: ReadId) {
+        if self.step(SamplingEvent::Resume) {
+            self.read = read;
+        }
+    }
+
+    /// The reading that was under way has succeeded.
+    pub(super) fn succeeded(&mut self, now: Tick, stamp: ReadStamp) {
+        self.readings = self.readings.saturating_add(1);
+        let fingerprint = stamp.fingerprint;
+        let before = self.last.replace((self.read, stamp)).and_then(|(_, s)| s.fingerprint);
+        let settled = match (self.settle_end, fingerprint) {
+            (None, _) | (Some(_), None) => None,
+            (Some(_), Some(_)) if before == fingerprint => Some(true),
+            (Some(end), Some(_)) if now >= end => Some(false),
+            (Some(_), Some(_)) => {
+                self.pause(now + self.pause);
+                self.pause = (self.pause * 2).min(LONGEST_SETTLE_PAUSE);
+                return;
+            }
+        };
+        self.conclude(SamplingEvent::Enough, settled);
+    }
+
+    /// The reading that was under way has failed.
+    pub(super) fn failed(&mut self, now: Tick, error: CollectError) {
+        self.failures = self.failures.saturating_add(1);
+        self.error = Some(error);
+        let resume = now + RETRY_AFTER;
+        if self.failures <= RETRIES && resume < self.deadline {
+            self.pause(resume);
+        } else {
+            self.conclude(SamplingEvent::Spent, Some(false));
+        }
+    }
+
+    /// The collector is disabled: there will be no reading.
+    pub(super) fn disable(&mut self, error: CollectError) {
+        if self.step(SamplingEvent::Disable) {
+            self.answer = Some(Err(error));
+        }
+    }
+
+    /// What is due at `now`.
+    pub(super) fn due(&mut self, now: Tick) -> Option<Due> {
+        if self.deadline().is_none_or(|at| at > now) {
+            return None;
+        }
+        let under_way = self.under_way();
+        if self.deadline <= now {
+            if under_way.is_some() {
+                let before = self.error.take().map(|e| format!(" (before that: {e})"));
+                let message = format!(
+                    "no complete reading in time for the gate, which had {} s left{}",
+                    self.budget.as_secs_f64(),
+                    before.unwrap_or_default(),
+                );
+                self.error = Some(CollectError::new(CollectErrorKind::Timeout, message));
+            }
+            self.conclude(SamplingEvent::Expired, Some(false));
+            return Some(Due::Answer { abort: under_way });
+        }
+        let settle_over = self.settle_end.is_some_and(|end| end <= now) && self.last.is_some();
+        if settle_over && self.state == SamplingState::Pausing {
+            self.conclude(SamplingEvent::SettleOver, Some(false));
+            return Some(Due::Answer { abort: None });
+        }
+        Some(Due::Read)
+    }
+
+    fn pause(&mut self, until: Tick) {
+        if self.step(SamplingEvent::Again) {
+            self.resume = until;
+        }
+    }
+
+    /// Answers with the last successful reading; where there is none, with the
+    /// last error.
+    fn conclude(&mut self, event: SamplingEvent, settled: Option<bool>) {
+        if !self.step(event) {
+            return;
+        }
+        self.answer = Some(match (self.last.take(), self.error.take()) {
+            (Some((read, stamp)), _) => Ok((
+                read,
+                ReadingMark {
+                    start: stamp.start,
+                    end: stamp.end,
+                    readings: self.readings,
+                    settled,
+                    unsettled: if settled == Some(false) { stamp.moved } else { Vec::new() },
+                },
+            )),
+            (None, Some(error)) => Err(error),
+            (None, None) => {
+                Err(CollectError::new(CollectErrorKind::Timeout, "no reading was taken in time"))
+            }
+        });
+    }
+
+    fn step(&mut self, event: SamplingEvent) -> bool {
+        match self.state.step(event) {
+            Step::To(next) => {
+                self.state = next;
+                true
+            }
+            Step::NoOp | Step::Invalid => false,
+        }
+    }
+}
