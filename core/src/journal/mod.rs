@@ -1,1 +1,3 @@
 //! Every input, in order; encode, decode, replay.
+
+pub mod envelope;

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::{Capability, Envelope, Heartbeat, Message, Outbox, Register, ServiceStatus};
-use crate::id::ServiceId;
+use crate::id::{MessageId, ServiceId};
 use crate::time::Tick;
 
 /// A service's side of registration, status and heartbeat; part of every
@@ -80,6 +80,11 @@ impl Member {
     /// A new message to any service.
     pub fn send(&mut self, to: &ServiceId, body: Message) -> Envelope {
         self.outbox.send(to, body)
+    }
+
+    /// The same logical message once more.
+    pub fn resend(&mut self, message_id: MessageId, to: &ServiceId, body: Message) -> Envelope {
+        self.outbox.resend(message_id, to, body)
     }
 
     /// A new message to the controller.
