@@ -34,6 +34,8 @@ pub enum GateInput {
         /// Its start or its end.
         kind: BaselineKind,
     },
+    /// Wait no more at any gate.
+    CancelAll,
 }
 
 /// What the gate client asks for.
@@ -189,6 +191,11 @@ impl Machine for GateClient {
                     release(wait, now, ReleasedBy::Cancelled, None, out);
                 }
             }
+            GateInput::CancelAll => {
+                for wait in self.waits.drain(..) {
+                    release(wait, now, ReleasedBy::Cancelled, None, out);
+                }
+            }
         }
         self.fire(now, out);
     }
@@ -283,14 +290,14 @@ mod tests {
     #[test]
     fn a_grant_that_is_not_waited_for_is_ignored() {
         let mut client = GateClient::new(GatePlan::default());
-        assert_eq!(
-            feed(&mut client, 0, GateInput::Granted(grant(1, BaselineKind::Start))),
-            []
-        );
+        assert_eq!(feed(&mut client, 0, GateInput::Granted(grant(1, BaselineKind::Start))), []);
         feed(&mut client, 0, GateInput::Ask(command(1, BaselineKind::Start)));
         assert_eq!(feed(&mut client, 1, GateInput::Granted(grant(1, BaselineKind::End))), []);
         assert_eq!(feed(&mut client, 1, GateInput::Granted(grant(2, BaselineKind::Start))), []);
-        assert_eq!(feed(&mut client, 2, GateInput::Granted(grant(1, BaselineKind::Start))).len(), 1);
+        assert_eq!(
+            feed(&mut client, 2, GateInput::Granted(grant(1, BaselineKind::Start))).len(),
+            1
+        );
         assert_eq!(
             feed(&mut client, 3, GateInput::Granted(grant(1, BaselineKind::Start))),
             [],
@@ -333,6 +340,22 @@ mod tests {
         let effects = feed(&mut client, 2, cancel.clone());
         assert_eq!(effects, [released(1, BaselineKind::Start, 0, 2, ReleasedBy::Cancelled)]);
         assert_eq!(feed(&mut client, 3, cancel), []);
+    }
+
+    #[test]
+    fn when_all_waits_are_cancelled_nothing_is_asked_for_again() {
+        let mut client = GateClient::new(GatePlan::default());
+        feed(&mut client, 0, GateInput::Ask(command(1, BaselineKind::End)));
+        feed(&mut client, 0, GateInput::Ask(command(2, BaselineKind::Start)));
+        let effects = feed(&mut client, 9 * S, GateInput::CancelAll);
+        assert_eq!(
+            effects,
+            [
+                released(1, BaselineKind::End, 0, 9 * S, ReleasedBy::Cancelled),
+                released(2, BaselineKind::Start, 0, 9 * S, ReleasedBy::Cancelled),
+            ]
+        );
+        assert_eq!(client.next_deadline(), None);
     }
 
     #[test]

@@ -118,8 +118,6 @@ impl Transitions for PhaseState {
             (S::Sending, E::StartRefused) => Step::To(S::Draining),
             (S::Sending | S::Draining | S::Closing, E::StartReleased) => Step::NoOp,
             (S::Draining | S::Closing, E::StartRefused) => Step::NoOp,
-            // What a cancellation releases comes after the state has changed.
-            (S::Cancelled | S::Ended, E::StartReleased) => Step::NoOp,
             (S::Draining, E::Cancel | E::Shutdown) => Step::NoOp,
             (S::Closing | S::Failing, E::Cancel) => Step::NoOp,
             (S::Ended | S::Failed | S::Cancelled | S::Skipped, E::Cancel | E::Shutdown) => {
@@ -183,14 +181,8 @@ pub enum RunEvent {
 
 impl Transitions for RunState {
     type Event = RunEvent;
-    const STATES: &'static [Self] = &[
-        Self::Idle,
-        Self::Waiting,
-        Self::Running,
-        Self::Complete,
-        Self::Leaving,
-        Self::Finished,
-    ];
+    const STATES: &'static [Self] =
+        &[Self::Idle, Self::Waiting, Self::Running, Self::Complete, Self::Leaving, Self::Finished];
     const EVENTS: &'static [RunEvent] = &[
         RunEvent::Start,
         RunEvent::Begin,

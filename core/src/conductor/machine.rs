@@ -305,12 +305,7 @@ impl Machine for Conductor {
     type Effect = ConductorEffect;
     type Timer = ConductorTimer;
 
-    fn handle(
-        &mut self,
-        now: Tick,
-        input: ConductorInput,
-        out: &mut impl Sink<ConductorEffect>,
-    ) {
+    fn handle(&mut self, now: Tick, input: ConductorInput, out: &mut impl Sink<ConductorEffect>) {
         if self.state == RunState::Finished {
             return;
         }

@@ -41,8 +41,10 @@ impl Conductor {
     pub(super) fn advance_phases(&mut self, now: Tick, out: &mut impl Sink<ConductorEffect>) {
         loop {
             let mut changed = false;
-            for index in self.active.clone() {
+            let mut place = 0;
+            while let Some(index) = self.active.get(place).copied() {
                 changed |= self.step_phase(index, now, out);
+                place += 1;
             }
             self.retire(out);
             changed |= self.begin_next(now, out);
@@ -232,12 +234,7 @@ impl Conductor {
         }
     }
 
-    fn written_off(
-        &mut self,
-        index: usize,
-        credits: u64,
-        out: &mut impl Sink<ConductorEffect>,
-    ) {
+    fn written_off(&mut self, index: usize, credits: u64, out: &mut impl Sink<ConductorEffect>) {
         let Some(phase) = self.phases.get(index).map(|p| p.index) else { return };
         self.tally.cancelled += credits;
         self.tally.in_flight = self.tally.in_flight.saturating_sub(credits);
@@ -420,7 +417,7 @@ impl Conductor {
         out.push(ConductorEffect::Event(ConductorEvent::Cancelling));
         self.stop_phases(PhaseEvent::Cancel);
         for index in self.active.clone() {
-            self.cut_short(index, PhaseEvent::Cancel, now + self.limits.cancel_grace, now, out);
+            self.cut_short(index, PhaseEvent::Cancel, now, out);
         }
     }
 
@@ -429,34 +426,36 @@ impl Conductor {
     pub(super) fn abandon(&mut self, now: Tick, out: &mut impl Sink<ConductorEffect>) {
         self.stop_phases(PhaseEvent::Shutdown);
         for index in self.active.clone() {
-            self.cut_short(index, PhaseEvent::Shutdown, now, now, out);
-            if let Some(id) = self.phases.get(index).map(|p| p.plan.id) {
-                self.cancel_gate(id, BaselineKind::Start, now, out);
-                self.cancel_gate(id, BaselineKind::End, now, out);
-            }
+            self.cut_short(index, PhaseEvent::Shutdown, now, out);
         }
+        self.drive_gates(now, Some(GateInput::CancelAll), out);
     }
 
-    /// Ends what a phase is at; what is in flight may go on until
-    /// `grace_until`.
+    /// Ends what a phase is at; what is in flight has the grace of a
+    /// cancellation, or none at a shutdown.
     fn cut_short(
         &mut self,
         index: usize,
         event: PhaseEvent,
-        grace_until: Tick,
         now: Tick,
         out: &mut impl Sink<ConductorEffect>,
     ) {
-        let Some(phase) = self.phases.get(index) else { return };
-        let (before, id) = (phase.state, phase.plan.id);
+        let Some(before) = self.phases.get(index).map(|p| p.state) else { return };
+        let leaving = self.state == RunState::Leaving;
+        let grace = if leaving { Duration::ZERO } else { self.limits.cancel_grace };
         self.apply(index, event);
         match before {
-            PhaseState::Gated => self.cancel_gate(id, BaselineKind::Start, now, out),
+            PhaseState::Gated if leaving => {}
+            PhaseState::Gated => {
+                if let Some(id) = self.phases.get(index).map(|p| p.plan.id) {
+                    self.cancel_gate(id, BaselineKind::Start, now, out);
+                }
+            }
             PhaseState::Sending => {
                 self.sending_ended(index, now, out);
-                self.hurry(index, grace_until);
+                self.hurry(index, now + grace);
             }
-            PhaseState::Draining => self.hurry(index, grace_until),
+            PhaseState::Draining => self.hurry(index, now + grace),
             PhaseState::Created
             | PhaseState::Closing
             | PhaseState::Failing

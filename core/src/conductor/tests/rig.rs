@@ -261,11 +261,7 @@ impl Rig {
         }
         let t = command.tally;
         assert_eq!(t.sent, t.completed + t.errors + t.cancelled + t.in_flight);
-        self.asked.push(Asked {
-            at: self.now,
-            id: envelope.message_id,
-            command: command.clone(),
-        });
+        self.asked.push(Asked { at: self.now, id: envelope.message_id, command: command.clone() });
     }
 
     /// Takes out what happened since the last call.
