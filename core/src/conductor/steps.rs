@@ -244,8 +244,10 @@ impl Conductor {
     fn drained(&mut self, index: usize, now: Tick, out: &mut impl Sink<ConductorEffect>) {
         let Some(phase) = self.phases.get_mut(index) else { return };
         phase.end = Some(now);
-        let end_owed =
-            self.state != RunState::Leaving && (phase.counts.sent > 0 || phase.start_granted);
+        // A phase that was cancelled before it did anything leaves nothing to
+        // read.
+        let idle = self.cancelled && phase.counts.sent == 0 && !phase.start_granted;
+        let end_owed = self.state != RunState::Leaving && !idle;
         let (id, phase, progress) = (phase.plan.id, phase.index, phase.progress(now));
         let counts = progress.counts;
         self.tell(Message::PhaseComplete, progress, out);

@@ -1,10 +1,11 @@
 //! Gates around phases, seamless neighbours.
 
-use super::rig::{End, MS, Rig, S, Start, closed, plan, seamless, ungated};
+use super::rig::{End, MS, Rig, S, Start, closed, plan, seamless, secs, ungated};
 use crate::conductor::lifecycle::{PhaseState, RunState};
 use crate::conductor::report::PhaseFailure;
 use crate::conductor::{ConductorEffect, ConductorEvent, ConductorInput};
 use crate::message::{GateRefusal, Message, ReleasedBy};
+use crate::plan::{PhaseKind, PhaseSpec};
 use crate::record::CreditEnd;
 use crate::time::Tick;
 
@@ -234,6 +235,37 @@ fn a_seamless_phase_is_not_started_when_its_predecessor_is_cancelled() {
     rig.take();
     rig.complete(0, 0);
     assert_eq!(rig.credits(), []);
+}
+
+/// `b` is seamless, sends nothing for a long time, and waits for its START.
+fn idle_neighbour() -> Rig {
+    let mut b = seamless(PhaseSpec::new("b", PhaseKind::Profiling));
+    (b.request_rate, b.duration) = (Some(0.001), secs(1));
+    let mut rig = Rig::begun(plan(vec![closed("a", 1, 1), b]));
+    rig.grant(0, Start);
+    assert_eq!(rig.conductor.phase_state(1), Some(PhaseState::Sending));
+    rig
+}
+
+#[test]
+fn a_phase_without_an_arrival_has_an_end_gate_all_the_same() {
+    let mut rig = idle_neighbour();
+    rig.run_until(S);
+    assert_eq!(rig.conductor.counts(1).sent, 0);
+    assert!(rig.was_asked(1, End));
+}
+
+#[test]
+fn a_seamless_phase_cancelled_before_its_first_credit_and_its_start_asks_for_no_end() {
+    let mut rig = idle_neighbour();
+    rig.input(ConductorInput::Cancel);
+    assert_eq!(rig.conductor.phase_state(1), Some(PhaseState::Ended));
+    assert!(!rig.was_asked(1, End));
+    assert_eq!(rig.conductor.report().phases[1].gates[0].by, ReleasedBy::Cancelled);
+    let mut rig = idle_neighbour();
+    rig.grant(1, Start);
+    rig.input(ConductorInput::Cancel);
+    assert!(rig.was_asked(1, End), "its START was granted");
 }
 
 #[test]
