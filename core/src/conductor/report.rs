@@ -32,6 +32,8 @@ pub struct PhaseReport {
     pub written_off: u64,
     /// Open loop: arrivals whose planned time had come and that were not sent
     /// when the phase stopped sending, because the concurrency cap was binding.
+    /// Exact up to 65,536, beyond that by expectation. An infinite rate without
+    /// a number of requests plans no number of arrivals, and has 0 here.
     pub unsent: u64,
     /// Why it failed, if it did.
     pub failure: Option<PhaseFailure>,

@@ -1,0 +1,8 @@
+//! The conductor under test: a rig that checks what must always hold after
+//! every call, and the rules, one test each.
+
+mod gates;
+mod load;
+mod property;
+mod rig;
+mod run;
