@@ -9,14 +9,14 @@
 //! - [`urls`]: what users write as a URL, and what of it may be shown.
 //! - [`models`]: whether an endpoint is ready, and its models.
 
-//pub mod dcgm;
+pub mod dcgm;
 pub mod exposition;
-//pub mod fetch;
+pub mod fetch;
 pub mod fingerprint;
-//pub mod models;
+pub mod models;
 //pub mod nvml;
-//pub mod prometheus;
-//pub mod scrape;
+pub mod prometheus;
+pub mod scrape;
 pub mod urls;
 
 use std::future::Future;

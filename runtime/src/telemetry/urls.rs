@@ -12,8 +12,7 @@ pub fn parse(text: &str) -> Result<Url, String> {
         let shown = mask(text);
         Err(format!("{shown:?} is not an HTTP URL ({why}); write http://HOST:PORT/PATH"))
     };
-    let with_scheme =
-        if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     match Url::parse(&with_scheme) {
         Err(error) => refuse(&error.to_string()),
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
@@ -154,7 +153,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_holds_no_secret() {
-        for text in ["http://usr:SECRET@h/m?token=SECRET&x=SECRET", "http://SECRET@h/m?SECRET#SECRET"] {
+        for text in
+            ["http://usr:SECRET@h/m?token=SECRET&x=SECRET", "http://SECRET@h/m?SECRET#SECRET"]
+        {
             let url = parse(text).unwrap_or_else(|error| panic!("{error}"));
             assert!(!shown(&url).contains("SECRET"), "{}", shown(&url));
         }
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_without_showing_credentials() {
-        let bad = ["", "ftp://u:SECRET@h/", "http://u:SECRET@h h/?k=SECRET", "u:SECRET@", "http://"];
+        let bad =
+            ["", "ftp://u:SECRET@h/", "http://u:SECRET@h h/?k=SECRET", "u:SECRET@", "http://"];
         let shown: Vec<_> = bad.iter().map(|text| parse(text).err().unwrap_or_default()).collect();
         assert!(!shown.join("\n").contains("SECRET"), "{shown:?}");
         insta::assert_snapshot!(shown.join("\n"));

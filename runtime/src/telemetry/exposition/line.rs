@@ -196,10 +196,15 @@ impl<'a> Cursor<'a> {
         let mut text = Cow::Borrowed("");
         let mut rest = inner;
         loop {
-            let at = memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or("a quote that does not end")?;
+            let at =
+                memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or("a quote that does not end")?;
             let (plain, tail) = rest.split_at_checked(at).ok_or("a quote that does not end")?;
             // Borrowed as long as nothing is escaped.
-            if text.is_empty() { text = Cow::Borrowed(plain) } else { text.to_mut().push_str(plain) }
+            if text.is_empty() {
+                text = Cow::Borrowed(plain)
+            } else {
+                text.to_mut().push_str(plain)
+            }
             let mut chars = tail.chars();
             if chars.next() == Some('"') {
                 self.rest = chars.as_str();

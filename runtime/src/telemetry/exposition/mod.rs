@@ -116,7 +116,10 @@ fn excerpt(raw: &[u8]) -> String {
     // 4 bytes a character at the most, so that a long line is not copied whole.
     let head = raw.get(..EXCERPT_CHARS * 4).unwrap_or(raw);
     let text = String::from_utf8_lossy(head);
-    let mut shown: String = text.chars().take(EXCERPT_CHARS).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for c in text.chars().take(EXCERPT_CHARS) {
+        if c.is_control() { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
     if text.chars().count() > EXCERPT_CHARS || head.len() < raw.len() {
         shown.push('…');
     }
