@@ -116,7 +116,7 @@ pub fn gpus(families: &[Family]) -> Vec<GpuSample> {
 
 impl Partial {
     fn take(&mut self, field: &str, value: f64, instance: Option<String>) {
-        if !value.is_finite() || value < 0.0 || value >= DOUBLE_BLANK {
+        if !(0.0..DOUBLE_BLANK).contains(&value) {
             return;
         }
         let plain = (value < INT32_BLANK).then_some(value);

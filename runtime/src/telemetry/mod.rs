@@ -14,7 +14,7 @@ pub mod exposition;
 pub mod fetch;
 pub mod fingerprint;
 pub mod models;
-//pub mod nvml;
+pub mod nvml;
 pub mod prometheus;
 pub mod scrape;
 pub mod urls;
