@@ -1,5 +1,23 @@
 //! Sources of readings. A source takes a reading when it is told to; when, how
 //! often and for how long is the collector's (core's) decision.
+//!
+//! - [`prometheus`], [`dcgm`], [`nvml`]: the sources.
+//! - [`scrape`]: one fetch and parse of an exposition, shared by the first two.
+//! - [`exposition`]: the parser of Prometheus text and OpenMetrics text.
+//! - [`fingerprint`]: whether anything that load moves has moved.
+//! - [`fetch`]: HTTP GET behind a small trait, and reqwest behind that.
+//! - [`urls`]: what users write as a URL, and what of it may be shown.
+//! - [`models`]: whether an endpoint is ready, and its models.
+
+pub mod dcgm;
+pub mod exposition;
+pub mod fetch;
+pub mod fingerprint;
+pub mod models;
+pub mod nvml;
+pub mod prometheus;
+pub mod scrape;
+pub mod urls;
 
 use std::future::Future;
 use std::pin::Pin;

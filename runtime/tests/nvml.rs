@@ -1,0 +1,222 @@
+//! The NVML source through the real C interface, against a stub library.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod nvml_stub;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nvml_stub::Stub;
+use phasegate_core::message::{CollectError, CollectErrorKind};
+use phasegate_core::reading::{GpuSample, ReadingBody};
+use phasegate_runtime::clock::Clock;
+use phasegate_runtime::telemetry::Source;
+use phasegate_runtime::telemetry::nvml::NvmlSource;
+
+fn open(stub: &Stub) -> Result<NvmlSource, String> {
+    NvmlSource::open(Some(stub.path()), Clock::start())
+}
+
+async fn read(source: &NvmlSource) -> Result<Vec<GpuSample>, CollectError> {
+    source.read().await.body.map(|body| match body {
+        ReadingBody::Gpus(gpus) => gpus,
+        other @ (ReadingBody::Families(_) | ReadingBody::Error(_)) => panic!("{other:?}"),
+    })
+}
+
+fn uuid(index: u32) -> String {
+    format!("GPU-00000000-0000-0000-0000-{index:012}")
+}
+
+fn full(index: u32) -> GpuSample {
+    GpuSample {
+        uuid: uuid(index),
+        index: Some(index),
+        name: Some("Stub GPU".into()),
+        energy_mj: Some(5_000_000_000),
+        power_mw: Some(301_000),
+        utilization_pct: Some(87.0),
+        memory_used_mib: Some(12_288.0),
+        memory_total_mib: Some(81_920.0),
+        temperature_c: Some(54.0),
+        sm_clock_mhz: Some(1980.0),
+        memory_clock_mhz: Some(2619.0),
+    }
+}
+
+const BASE: &str = "gpus=2\nenergy_mj=5000000000\npower_mw=290000\ninstant_mw=301000\n";
+
+#[tokio::test]
+async fn every_gpu_is_read_in_full() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    assert_eq!(source.name(), "nvml");
+    assert_eq!(source.gpus().len(), 2);
+    let clock_before = source.read().await;
+    let taken = source.read().await;
+    assert_eq!(taken.body, Ok(ReadingBody::Gpus(vec![full(0), full(1)])));
+    assert!(clock_before.end <= taken.start && taken.start <= taken.end);
+    assert_eq!(taken.first_byte, None);
+}
+
+#[tokio::test]
+async fn the_energy_counter_grows_with_time() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control("power_mw=1000000000\n");
+    let source = open(&stub).unwrap();
+    let before = read(&source).await.unwrap()[0].energy_mj.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert!(read(&source).await.unwrap()[0].energy_mj.unwrap() > before);
+}
+
+#[tokio::test]
+async fn a_field_that_a_gpu_lacks_is_none() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    let cases: [(&str, GpuSample); 7] = [
+        ("energy", GpuSample { energy_mj: None, ..full(0) }),
+        ("utilization", GpuSample { utilization_pct: None, ..full(0) }),
+        ("memory", GpuSample { memory_used_mib: None, memory_total_mib: None, ..full(0) }),
+        ("temperature", GpuSample { temperature_c: None, ..full(0) }),
+        ("clock", GpuSample { sm_clock_mhz: None, memory_clock_mhz: None, ..full(0) }),
+        ("power", full(0)),
+        ("instant", GpuSample { power_mw: Some(290_000), ..full(0) }),
+    ];
+    for (function, expected) in cases {
+        stub.control(&format!("{BASE}code_{function}=3\n"));
+        assert_eq!(read(&source).await.unwrap()[0], expected, "{function}");
+    }
+    stub.control(&format!("{BASE}code_power=3\ncode_fields=3\n"));
+    assert_eq!(read(&source).await.unwrap()[0].power_mw, None);
+}
+
+#[tokio::test]
+async fn instantaneous_power_falls_back_to_average_power_whatever_goes_wrong() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    let source = open(&stub).unwrap();
+    for code in ["code_instant=2", "code_fields=13", "code_instant=999", "code_fields=4711"] {
+        stub.control(&format!("{BASE}{code}\n"));
+        let expected = GpuSample { power_mw: Some(290_000), ..full(0) };
+        assert_eq!(read(&source).await.unwrap()[0], expected, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_gpu_lost_mid_run_fails_the_reading_and_is_named() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    assert_eq!(read(&source).await.unwrap().len(), 2);
+    stub.control(&format!("{BASE}lost=1\n"));
+    let error = read(&source).await.unwrap_err();
+    assert_eq!(error.kind, CollectErrorKind::Lost);
+    assert!(error.message.starts_with(&format!("GPU 1 ({}) is lost", uuid(1))), "{error}");
+    stub.control(BASE);
+    assert_eq!(read(&source).await.unwrap().len(), 2, "a GPU that is back is read again");
+    for code in [6, 16, 28] {
+        stub.control(&format!("{BASE}code_temperature={code}\n"));
+        let error = read(&source).await.unwrap_err();
+        assert_eq!(error.kind, CollectErrorKind::Lost, "{code}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_code_fails_the_reading_only_where_energy_depends_on_it() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    stub.control(&format!("{BASE}code_temperature=4711\ncode_memory=999\n"));
+    let expected =
+        GpuSample { temperature_c: None, memory_used_mib: None, memory_total_mib: None, ..full(0) };
+    assert_eq!(read(&source).await.unwrap()[0], expected);
+    stub.control(&format!("{BASE}code_energy=4711\n"));
+    let error = read(&source).await.unwrap_err();
+    assert_eq!(error.kind, CollectErrorKind::Other);
+    let expected =
+        format!("cannot read energy of GPU 0 ({}): NVML returned the unknown code 4711", uuid(0));
+    assert_eq!(error.message, expected);
+}
+
+#[tokio::test]
+async fn a_missing_symbol_is_a_missing_field() {
+    let Some(stub) = Stub::build(&["-DWITHOUT_ENERGY", "-DWITHOUT_MEMORY"]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    let expected =
+        GpuSample { energy_mj: None, memory_used_mib: None, memory_total_mib: None, ..full(0) };
+    assert_eq!(read(&source).await.unwrap()[0], expected);
+}
+
+#[test]
+fn what_keeps_nvml_from_opening_is_said_in_one_sentence() {
+    let clock = Clock::start();
+    let missing = NvmlSource::open(Some(PathBuf::from("/nonexistent/libnvml.so")), clock);
+    let missing = missing.unwrap_err();
+    assert!(missing.starts_with("cannot use NVML from /nonexistent/libnvml.so: "), "{missing}");
+    assert!(missing.contains("--gpu-telemetry"), "{missing}");
+
+    let Some(stub) = Stub::build(&[]) else { return };
+    let cases = [
+        ("code_init=9", "NVIDIA driver is not loaded"),
+        ("code_init=18", "version mismatch"),
+        ("code_init=4711", "unknown code 4711"),
+        ("code_count=999", "cannot count the GPUs"),
+        ("gpus=0", "shows no GPU"),
+        ("code_handle=4", "shows no GPU"),
+        ("gpus=2\nlost=1", "cannot open GPU 1"),
+        ("code_uuid=999", "cannot open GPU 0"),
+    ];
+    for (control, expected) in cases {
+        stub.control(control);
+        let error = open(&stub).unwrap_err();
+        assert!(error.contains(expected), "{control}: {error}");
+        assert!(error.contains(&stub.path().display().to_string()), "{control}: {error}");
+        assert!(!error.contains('\n'), "{control}: {error}");
+    }
+
+    let Some(stub) = Stub::build(&["-DWITHOUT_COUNT"]) else { return };
+    let error = open(&stub).unwrap_err();
+    assert!(error.contains("nvmlDeviceGetCount_v2"), "{error}");
+}
+
+#[tokio::test]
+async fn dropping_the_source_shuts_nvml_down() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    let source = open(&stub).unwrap();
+    assert_eq!(stub.log(), ["init"]);
+    drop(source);
+    // However long the machine takes; a thread that stays fails by the runner's
+    // own limit.
+    while stub.log() != ["init", "shutdown"] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_abandoned_reading_does_not_hold_up_the_next_ones() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    stub.control(&format!("{BASE}sleep_ms=100\n"));
+    for _ in 0..30 {
+        // Polled once, so that it is asked for, then dropped.
+        let mut reading = source.read();
+        let once = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(reading.as_mut().poll(context).is_ready())
+        });
+        assert!(!once.await);
+    }
+    stub.control(BASE);
+    assert_eq!(read(&source).await, Ok(vec![full(0), full(1)]));
+}
+
+#[tokio::test]
+async fn readings_asked_for_together_are_all_answered() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    let (a, b, c) = tokio::join!(read(&source), read(&source), read(&source));
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+}

@@ -1,0 +1,184 @@
+/* An NVML without a GPU, for tests: `cc -shared -fPIC -o libnvml.so stub.c`.
+ *
+ * It is told what to do by the control file beside it (the library's path with
+ * `.control` appended), which is read anew on every call; a missing file is an
+ * empty one. One `key=value` a line, values are decimal numbers:
+ *
+ *   gpus=N           number of GPUs (default 1)
+ *   power_mw=N       power of every GPU (default 250000). The energy counter
+ *                    integrates it from the moment the library was initialised
+ *   energy_mj=N      what the energy counter shows instead
+ *   instant_mw=N     instantaneous power (default: power_mw)
+ *   lost=N           GPU N answers every call with NVML_ERROR_GPU_IS_LOST
+ *   sleep_ms=N       every energy call takes so long
+ *   code_F=N         function F returns N; F is one of init, count, handle, uuid,
+ *                    name, energy, power, instant (the value's own code), fields,
+ *                    utilization, memory, temperature, clock
+ *
+ * `init` and `shutdown` are written into the log beside it (`.log`), one a line.
+ * -DWITHOUT_ENERGY, -DWITHOUT_MEMORY and -DWITHOUT_COUNT leave a symbol out.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+typedef int nvmlReturn_t;
+/* A handle is a pointer to its entry here. */
+typedef const int *nvmlDevice_t;
+
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, GPU_IS_LOST = 15 };
+enum { MAX_GPUS = 16, FIELD_POWER_INSTANT = 186, VALUE_UNSIGNED_INT = 1 };
+
+static const int indices[MAX_GPUS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static long long initialised_ms;
+
+static long long now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static FILE *beside(const char *suffix, const char *mode) {
+    Dl_info info;
+    char path[4096];
+    if (!dladdr((const void *)&initialised_ms, &info)) return NULL;
+    snprintf(path, sizeof path, "%s%s", info.dli_fname, suffix);
+    return fopen(path, mode);
+}
+
+static long long control(const char *key, long long otherwise) {
+    char line[256], name[200];
+    long long value, found = otherwise;
+    FILE *file = beside(".control", "r");
+    if (!file) return otherwise;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "%199[^=]=%lld", name, &value) == 2 && !strcmp(name, key)) found = value;
+    fclose(file);
+    return found;
+}
+
+static void note(const char *what) {
+    FILE *file = beside(".log", "a");
+    if (!file) return;
+    fprintf(file, "%s\n", what);
+    fclose(file);
+}
+
+static nvmlReturn_t code(nvmlDevice_t device, const char *function) {
+    char key[64];
+    if (device && control("lost", -1) == *device) return GPU_IS_LOST;
+    snprintf(key, sizeof key, "code_%s", function);
+    return (nvmlReturn_t)control(key, SUCCESS);
+}
+
+nvmlReturn_t nvmlInit_v2(void) {
+    initialised_ms = now_ms();
+    note("init");
+    return code(NULL, "init");
+}
+
+nvmlReturn_t nvmlShutdown(void) {
+    note("shutdown");
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned length) {
+    snprintf(version, length, "570.00.00");
+    return SUCCESS;
+}
+
+#ifndef WITHOUT_COUNT
+nvmlReturn_t nvmlDeviceGetCount_v2(unsigned *count) {
+    long long gpus = control("gpus", 1);
+    *count = (unsigned)(gpus < MAX_GPUS ? gpus : MAX_GPUS);
+    return code(NULL, "count");
+}
+#endif
+
+nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned index, nvmlDevice_t *device) {
+    if (index >= MAX_GPUS) return INVALID_ARGUMENT;
+    *device = &indices[index];
+    return code(*device, "handle");
+}
+
+nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned length) {
+    snprintf(uuid, length, "GPU-00000000-0000-0000-0000-%012d", *device);
+    return code(device, "uuid");
+}
+
+nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned length) {
+    snprintf(name, length, "Stub GPU");
+    return code(device, "name");
+}
+
+#ifndef WITHOUT_ENERGY
+nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t device, unsigned long long *energy) {
+    long long ms = control("sleep_ms", 0);
+    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    if (ms > 0) nanosleep(&pause, NULL);
+    long long so_far = control("power_mw", 250000) * (now_ms() - initialised_ms) / 1000;
+    *energy = (unsigned long long)control("energy_mj", so_far);
+    return code(device, "energy");
+}
+#endif
+
+nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t device, unsigned *power) {
+    *power = (unsigned)control("power_mw", 250000);
+    return code(device, "power");
+}
+
+typedef struct {
+    unsigned fieldId, scopeId;
+    long long timestamp, latencyUsec;
+    int valueType;
+    nvmlReturn_t nvmlReturn;
+    union { double d; unsigned ui; unsigned long long ull; } value;
+} nvmlFieldValue_t;
+
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t *values) {
+    for (int i = 0; i < count; i++) {
+        values[i].valueType = VALUE_UNSIGNED_INT;
+        values[i].nvmlReturn =
+            values[i].fieldId == FIELD_POWER_INSTANT ? code(NULL, "instant") : NOT_SUPPORTED;
+        values[i].value.ui = (unsigned)control("instant_mw", control("power_mw", 250000));
+    }
+    return code(device, "fields");
+}
+
+typedef struct { unsigned gpu, memory; } nvmlUtilization_t;
+
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates) {
+    rates->gpu = 87;
+    rates->memory = 41;
+    return code(device, "utilization");
+}
+
+#ifndef WITHOUT_MEMORY
+typedef struct {
+    unsigned version;
+    unsigned long long total, reserved, free, used;
+} nvmlMemory_v2_t;
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
+    if (memory->version != (sizeof *memory | 2u << 24)) return INVALID_ARGUMENT;
+    memory->total = 80ull << 30;
+    memory->reserved = 1ull << 30;
+    memory->used = 12ull << 30;
+    memory->free = 67ull << 30;
+    return code(device, "memory");
+}
+#endif
+
+nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, int sensor, unsigned *temperature) {
+    if (sensor != 0) return INVALID_ARGUMENT;
+    *temperature = 54;
+    return code(device, "temperature");
+}
+
+nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, int domain, unsigned *clock) {
+    if (domain != 1 && domain != 2) return INVALID_ARGUMENT;
+    *clock = domain == 1 ? 1980 : 2619;
+    return code(device, "clock");
+}
