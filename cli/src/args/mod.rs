@@ -41,10 +41,9 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant)] // one value per process
 pub enum Command {
     /// Measure a server, phase by phase, each phase between two gates
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Serve a simulated inference server, with metrics, GPUs and faults
     Mock(MockArgs),
     /// Feed a recorded journal to the core again and compare every output

@@ -85,7 +85,12 @@ impl Node {
         if text.trim().is_empty() {
             return Ok(Self { place: Place { line: 1, column: 1 }, value: Value::Map(Vec::new()) });
         }
-        serde_saphyr::from_str::<Spanned<Value>>(text).map(Self::from).map_err(|error| {
+        // `.inf` is YAML's own way to write the rate `inf`.
+        let options = serde_saphyr::options! {
+            non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
+        };
+        let parsed = serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options);
+        parsed.map(Self::from).map_err(|error| {
             let error = error.without_snippet();
             let place = error.location().map(place).unwrap_or_default();
             let message = error.to_string();
@@ -214,7 +219,7 @@ mod tests {
     fn every_key_and_value_knows_its_line_and_column() {
         let root = Node::parse("a: 1\nb:\n  - {c: x, d: 30s}\n  - e: .5\n").expect("valid");
         assert_eq!(root.locate("a"), Place { line: 1, column: 4 });
-        assert_eq!(root.locate("b[0].d"), Place { line: 3, column: 14 });
+        assert_eq!(root.locate("b[0].d"), Place { line: 3, column: 15 });
         assert_eq!(root.locate("b[1].e"), Place { line: 4, column: 8 });
         let Value::Map(entries) = &root.value else { panic!("a map") };
         assert_eq!(entries[1].place, Place { line: 2, column: 1 });
@@ -229,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_not_yaml_is_one_line_with_its_place() {
-        for text in ["a: [1", "a: 1\na: 2\n", "a: b: c", "\ta: 1"] {
+        for text in ["a: [1", "a: 1\na: 2\n", "a: b: c", "a: *b"] {
             let error = Node::parse(text).expect_err(text);
             assert!(error.place.line > 0, "{text}: {error:?}");
             assert!(!error.message.contains('\n') && !error.message.is_empty(), "{error:?}");
