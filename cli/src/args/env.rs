@@ -60,8 +60,9 @@ impl Environment {
     /// ours can be.
     #[must_use]
     pub fn of_process() -> Self {
-        let text = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let text = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         Self(text.collect())
     }
 

@@ -25,11 +25,11 @@ pub struct GateArgs {
     /// The part of the gate's time that may be spent on waiting until the server has published
     /// what earlier requests caused [default: 3s, or the gate timeout if that is shorter]
     /// [env: PHASEGATE_BASELINE_SETTLE_TIMEOUT_S]
-    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse::duration)]
     pub settle_timeout: Option<Duration>,
     /// After the last request, wait this long for its record [default: 10s]
     /// [env: PHASEGATE_RECORD_CREDITS_COMPLETE_FALLBACK_TIMEOUT_S]
-    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse::duration)]
     pub credits_complete_fallback_timeout: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ pub struct TelemetryArgs {
     pub no_server_metrics: bool,
     /// Time between two periodic readings of them [default: 333ms]
     /// [env: PHASEGATE_SERVER_METRICS_COLLECTION_INTERVAL_S]
-    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse::duration)]
     pub server_metrics_interval: Option<Duration>,
     /// Where GPU telemetry comes from: nvml, dcgm:URL (may be repeated), auto or none
     /// [default: auto, which is nvml if it loads]
@@ -53,7 +53,7 @@ pub struct TelemetryArgs {
     pub gpu_telemetry: Vec<String>,
     /// Time between two periodic readings of it [default: 100ms]
     /// [env: PHASEGATE_GPU_TELEMETRY_COLLECTION_INTERVAL_S]
-    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse::duration)]
     pub gpu_telemetry_interval: Option<Duration>,
     /// The NVML library to load instead of the system's
     #[arg(long, value_name = "PATH", hide = true)]

@@ -82,7 +82,7 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "KEY", value_parser = secret)]
     pub api_key: Option<Secret>,
     /// Give a request up after this long [default: 10m]
-    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse::duration)]
     pub request_timeout: Option<Duration>,
     /// Wait this long for the endpoint to become ready; 0 does not ask [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
@@ -108,7 +108,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "PROCESS", aliases = ["arrival-pattern", "request-rate-mode"])]
     pub arrival: Option<ArrivalArg>,
     /// Shape of gamma arrivals: 1 is Poisson, below is burstier, above is more even [default: 1]
-    #[arg(long, value_name = "SHAPE", value_parser = parse::positive)]
+    #[arg(long, hide_short_help = true, value_name = "SHAPE", value_parser = parse::positive)]
     pub burstiness: Option<f64>,
     /// Stop after this many requests [default without --duration: 2 x concurrency, at least 10]
     #[arg(long, short = 'n', value_name = "N", aliases = ["num-prompts", "num-requests"],
@@ -150,14 +150,14 @@ pub struct InputArgs {
           aliases = ["input-len", "random-input-len", "synthetic-input-tokens-mean"])]
     pub isl: Option<u32>,
     /// Its standard deviation [default: 0]
-    #[arg(long, value_name = "TOKENS", value_parser = parse::not_negative)]
+    #[arg(long, hide_short_help = true, value_name = "TOKENS", value_parser = parse::not_negative)]
     pub isl_stddev: Option<f64>,
     /// Mean of max_tokens; none leaves the length to the server [default: 64, or what the file says]
     #[arg(long, value_name = "TOKENS", value_parser = parse::output_length,
           aliases = ["output-len", "random-output-len", "output-tokens-mean"])]
     pub osl: Option<OutputLength>,
     /// Its standard deviation [default: 0]
-    #[arg(long, value_name = "TOKENS", value_parser = parse::not_negative)]
+    #[arg(long, hide_short_help = true, value_name = "TOKENS", value_parser = parse::not_negative)]
     pub osl_stddev: Option<f64>,
     /// Ask the server to generate exactly the output length
     #[arg(long)]
@@ -169,10 +169,10 @@ pub struct InputArgs {
     #[arg(long, value_name = "FILE")]
     pub input_file: Option<PathBuf>,
     /// Its format [default: jsonl]
-    #[arg(long, value_name = "FORMAT", aliases = ["custom-dataset-type"], requires = "input_file")]
+    #[arg(long, value_name = "FORMAT", aliases = ["custom-dataset-type"])]
     pub dataset_type: Option<InputFormatArg>,
     /// Path of a tokenizer; not in this build, which takes token counts from the server
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, hide_short_help = true, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
 }
 

@@ -285,7 +285,9 @@ fn get(mut stream: TcpStream, url: &ServerUrl, path: &str) -> Result<(u16, Strin
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let host = &url.authority;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: */*\r\n\r\n")?;
+        // In one piece: a server may answer and close after the first.
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: */*\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         let mut piece = [0; 8192];

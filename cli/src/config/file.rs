@@ -217,10 +217,7 @@ fn read_input(mut s: Section<'_>) -> Result<InputSection, Usage> {
     Ok(section)
 }
 
-fn read_phases(
-    source: &Source,
-    top: &mut Section<'_>,
-) -> Result<Option<Vec<PhaseSection>>, Usage> {
+fn read_phases(source: &Source, top: &mut Section<'_>) -> Result<Option<Vec<PhaseSection>>, Usage> {
     let Some(items) = top.list("phases")? else { return Ok(None) };
     let mut phases = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
@@ -240,9 +237,10 @@ fn read_phase(mut s: Section<'_>) -> Result<PhaseSection, Usage> {
     let grace_period = s.parsed("grace_period", parse::duration)?;
     let ramp = s.parsed("ramp", parse::duration)?;
     let seamless = s.switch("seamless")?.unwrap_or_default();
+    // First: a key that is missing may be there under a wrong name.
+    s.close()?;
     let name = name.ok_or_else(|| s.missing("name", "give the phase a name"))?;
     let kind = kind.ok_or_else(|| s.missing("kind", "give warmup or profiling"))?;
-    s.close()?;
     Ok(PhaseSection {
         name,
         kind,

@@ -93,11 +93,7 @@ impl Node {
         parsed.map(Self::from).map_err(|error| {
             let error = error.without_snippet();
             let place = error.location().map(place).unwrap_or_default();
-            let message = error.to_string();
-            // The location is said in our own way, in front.
-            let message = message.split(" at line ").next().unwrap_or_default();
-            let line: Vec<&str> = message.split_whitespace().collect();
-            SyntaxError { place, message: line.join(" ") }
+            SyntaxError { place, message: syntax_message(error) }
         })
     }
 
@@ -122,6 +118,18 @@ impl Node {
         }
         node.place
     }
+}
+
+/// What the parser found, without the place, which is said in our own way.
+fn syntax_message(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
+        let key = key.as_deref().map(|k| format!("{k}: ")).unwrap_or_default();
+        return format!("{key}the key is there twice; keep one of them");
+    }
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    let line: Vec<&str> = message.split_whitespace().collect();
+    format!("not valid YAML ({}); correct it", line.join(" "))
 }
 
 fn place(location: serde_saphyr::Location) -> Place {

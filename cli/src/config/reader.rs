@@ -131,7 +131,8 @@ impl<'a> Section<'a> {
         match &node.value {
             Value::Text(text) => Ok(Some(text.clone())),
             Value::Number(_) | Value::Bool(_) => {
-                let problem = format!("is {}; put it in quotes to make it text", node.value.shape());
+                let problem =
+                    format!("is {}; put it in quotes to make it text", node.value.shape());
                 Err(self.wrong(node, key, &problem))
             }
             Value::Null | Value::List(_) | Value::Map(_) => {
@@ -254,12 +255,12 @@ impl<'a> Section<'a> {
         self.source.error_at(self.place, &self.path_of(key), &format!("is missing; {remedy}"))
     }
 
-    /// Ends the reading.
+    /// Ends the reading: called once every key has been asked for.
     ///
     /// # Errors
     /// The first key that was not asked for, with the one that was likely
     /// meant, or all that there are.
-    pub fn close(self) -> Result<(), Usage> {
+    pub fn close(&self) -> Result<(), Usage> {
         let Some(entry) = self.entries.iter().find(|e| !self.known.contains(&e.key.as_str()))
         else {
             return Ok(());

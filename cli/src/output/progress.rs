@@ -316,10 +316,8 @@ mod tests {
 
     #[test]
     fn of_two_stop_conditions_the_nearer_one_counts() {
-        let either = ProgressSnapshot {
-            stop: Stop::Either(32, Duration::from_secs(4)),
-            ..snapshot()
-        };
+        let either =
+            ProgressSnapshot { stop: Stop::Either(32, Duration::from_secs(4)), ..snapshot() };
         assert!((either.share() - 0.5).abs() < 1e-9);
         assert_eq!(either.left(), Some(Duration::from_secs(2)));
     }
@@ -327,10 +325,7 @@ mod tests {
     #[test]
     fn a_gate_names_whom_it_waits_for() {
         let services = vec![ServiceId::new("gpu_telemetry/nvml"), ServiceId::new("b")];
-        let at = ProgressSnapshot {
-            waiting: Some((BaselineKind::Start, services)),
-            ..snapshot()
-        };
+        let at = ProgressSnapshot { waiting: Some((BaselineKind::Start, services)), ..snapshot() };
         assert!(at.words().starts_with("START gate waits for gpu_telemetry/nvml, b; 12 sent"));
     }
 
@@ -345,10 +340,8 @@ mod tests {
         for seconds in [0.0, 0.5, 4.9, 5.0, 5.1, 9.9] {
             progress.update(&at(seconds));
         }
-        progress.update(&ProgressSnapshot {
-            waiting: Some((BaselineKind::End, vec![])),
-            ..at(9.95)
-        });
+        progress
+            .update(&ProgressSnapshot { waiting: Some((BaselineKind::End, vec![])), ..at(9.95) });
         progress.update(&ProgressSnapshot { done: true, ..at(9.96) });
         progress.update(&ProgressSnapshot { done: true, ..at(9.97) });
         let text = String::from_utf8(out.0.lock().expect("not poisoned").clone()).expect("utf-8");

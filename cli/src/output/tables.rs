@@ -78,8 +78,7 @@ fn metrics_table(metrics: &BTreeMap<String, MetricStats>) -> String {
     let columns = ["metric", "unit", "avg", "min", "max", "p50", "p90", "p95", "p99", "count"];
     table.set_header(columns);
     for (name, stats) in metrics {
-        let values =
-            [stats.avg, stats.min, stats.max, stats.p50, stats.p90, stats.p95, stats.p99];
+        let values = [stats.avg, stats.min, stats.max, stats.p50, stats.p90, stats.p95, stats.p99];
         let mut row = vec![Cell::new(name), Cell::new(&stats.unit)];
         row.extend(values.map(|v| Cell::new(number(v))));
         row.push(Cell::new(stats.count));
@@ -102,7 +101,8 @@ fn boundary_line(boundary: &BoundaryResult) -> String {
         BaselineKind::Start => "START",
         BaselineKind::End => "END",
     };
-    let mut line = format!("{kind} released by {} in {}", by_word(boundary.released_by), seconds(took));
+    let mut line =
+        format!("{kind} released by {} in {}", by_word(boundary.released_by), seconds(took));
     let all = boundary.collectors.len();
     let captured =
         boundary.collectors.iter().filter(|c| c.status == BoundaryStatus::Captured).count();
@@ -246,3 +246,6 @@ pub fn stop_words(stop: phasegate_core::plan::Stop) -> String {
         (None, None) => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

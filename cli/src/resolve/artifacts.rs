@@ -62,6 +62,9 @@ mod tests {
     fn a_model_with_slashes_is_one_directory() {
         let dir = default_dir(Some("meta/Llama 3:8b"), UNIX_EPOCH);
         assert_eq!(dir, PathBuf::from("artifacts/meta_Llama_3_8b-19700101T000000Z"));
-        assert_eq!(default_dir(None, UNIX_EPOCH), PathBuf::from("artifacts/model-19700101T000000Z"));
+        assert_eq!(
+            default_dir(None, UNIX_EPOCH),
+            PathBuf::from("artifacts/model-19700101T000000Z")
+        );
     }
 }

@@ -8,16 +8,16 @@ use crate::exit::Usage;
 
 /// The fewest requests of a phase that was given neither a number nor a
 /// duration.
-pub const LEAST_REQUESTS: u64 = 10;
+pub(super) const LEAST_REQUESTS: u64 = 10;
 /// So many requests a slot has such a phase.
-pub const REQUESTS_PER_SLOT: u64 = 2;
+pub(super) const REQUESTS_PER_SLOT: u64 = 2;
 
 /// The phases that `load` and `file` ask for.
 ///
 /// # Errors
 /// A flag that describes a phase beside a file that has phases, and a
 /// contradiction between arrival, burstiness and rate.
-pub fn phases(load: &LoadArgs, file: &FileConfig) -> Result<Vec<PhaseSpec>, Usage> {
+pub(super) fn phases(load: &LoadArgs, file: &FileConfig) -> Result<Vec<PhaseSpec>, Usage> {
     let Some(sections) = &file.phases else { return of_flags(load) };
     if let (Some(flag), Some(source)) = (phase_flag(load), &file.source) {
         let problem =
@@ -122,7 +122,7 @@ fn process(
 /// A contradiction that the plan found, at the place where the user can mend
 /// it: a key of the file with its line, or a flag.
 #[must_use]
-pub fn explain(error: &PlanError, file: &FileConfig, phases: usize) -> Usage {
+pub(super) fn explain(error: &PlanError, file: &FileConfig, phases: usize) -> Usage {
     let problem = format!("{}; {}", error.problem, error.remedy);
     if let (Some(source), true) = (&file.source, file.phases.is_some()) {
         return source.error(&error.path, &problem);
@@ -141,7 +141,7 @@ pub fn explain(error: &PlanError, file: &FileConfig, phases: usize) -> Usage {
         (other, _) => other,
     };
     let problem = problem.replace("add request_rate", "add --request-rate");
-    let phase = if warmup { " (of the warm-up)" } else { "" };
+    let phase = if warmup && !flag.starts_with("warmup") { " (of the warm-up)" } else { "" };
     Usage::new(format!("--{flag}{phase}: {problem}"))
 }
 
