@@ -10,10 +10,8 @@ use super::parse;
 /// Arguments of `phasegate mock`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-Examples:
+Example:
   phasegate mock --port 8000 --ttft 50ms --itl 10ms --gpus 2
-  phasegate mock --hazard metrics:delay=2s
-      See docs/testing.md for the hazards
 
 Prints its address on standard output when it listens; stops on SIGINT or SIGTERM.")]
 pub struct MockArgs {

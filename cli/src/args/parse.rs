@@ -261,19 +261,13 @@ pub fn extra_inputs(text: &str) -> Result<Map<String, Value>, String> {
 /// A duration in the form that [`duration`] reads, for people.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    if duration.is_zero() {
-        "0s".to_owned()
-    } else if ms == 0 {
-        format!("{}us", duration.as_micros())
-    } else if ms % 3_600_000 == 0 {
-        format!("{}h", ms / 3_600_000)
-    } else if ms % 60_000 == 0 {
-        format!("{}m", ms / 60_000)
-    } else if ms >= 1000 {
-        format!("{}s", duration.as_secs_f64())
-    } else {
-        format!("{ms}ms")
+    let (seconds, part) = (duration.as_secs(), duration.subsec_nanos());
+    match (seconds, part) {
+        (0, 1..) => format!("{}ms", f64::from(part) / 1e6),
+        (_, 1..) => format!("{}s", duration.as_secs_f64()),
+        (1.., 0) if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        (1.., 0) if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        (_, 0) => format!("{seconds}s"),
     }
 }
 
@@ -304,8 +298,8 @@ mod tests {
 
     #[test]
     fn shown_durations_read_back() {
-        for ms in [0, 1, 250, 1000, 1500, 60_000, 90_000, 3_600_000] {
-            let d = Duration::from_millis(ms);
+        for us in [0, 20, 1500, 250_000, 1_000_000, 1_500_000, 60_000_000, 3_600_000_000] {
+            let d = Duration::from_micros(us);
             assert_eq!(duration(&show_duration(d)), Ok(d));
         }
     }
