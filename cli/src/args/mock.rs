@@ -1,0 +1,51 @@
+//! Flags of `phasegate mock`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::parse;
+
+/// Arguments of `phasegate mock`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  phasegate mock --port 8000 --ttft 50ms --itl 10ms --gpus 2
+
+Prints its address on standard output when it listens; stops on SIGINT or SIGTERM.")]
+pub struct MockArgs {
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub host: IpAddr,
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// The name of the model that is served
+    #[arg(long, default_value = "mock")]
+    pub model: String,
+    /// Time from the admission of a request to its first token, without its prompt's part
+    #[arg(long, default_value = "20ms", value_name = "TIME", value_parser = parse::duration)]
+    pub ttft: Duration,
+    /// Time between two tokens of a request
+    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = parse::duration)]
+    pub itl: Duration,
+    /// Time that each prompt token adds to the first token
+    #[arg(long, default_value = "0", value_name = "TIME", value_parser = parse::duration)]
+    pub prefill_per_token: Duration,
+    /// Spread of these times, as a share of each
+    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = parse::share)]
+    pub jitter: f64,
+    /// The most requests that are worked on at a time; others queue
+    #[arg(long, default_value = "256", value_name = "N", value_parser = parse::small_count)]
+    pub max_batch: u32,
+    /// Simulated GPUs
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub gpus: u32,
+    /// Seed of everything that is random
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// A fault to inject; may be repeated
+    #[arg(long, value_name = "HAZARD")]
+    pub hazard: Vec<String>,
+}

@@ -1,0 +1,38 @@
+//! The `phasegate` binary, as a library so that its tests can reach it.
+//!
+//! - [`args`]: the command line and the environment.
+//! - [`config`]: the configuration file.
+//! - [`resolve`]: flags over environment over file over defaults, checked.
+//! - [`commands`]: one file a command.
+//! - [`output`]: tables, progress, the plan of a dry run.
+//! - [`exit`]: exit codes.
+
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod exit;
+pub mod output;
+pub mod resolve;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::{Exit, complain};
+
+/// Parses the command line and does what it says. Wrong usage ends the process
+/// with 2 here, help and version with 0.
+#[must_use]
+pub fn main() -> Exit {
+    match Cli::parse().command {
+        Command::Run(args) => commands::run::run(*args),
+        Command::Doctor(args) => commands::doctor::run(&args, None),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Mock(_) => not_wired("mock"),
+        Command::Replay(_) => not_wired("replay"),
+    }
+}
+
+fn not_wired(command: &str) -> Exit {
+    complain(format!("this build has no '{command}'"));
+    Exit::Usage
+}

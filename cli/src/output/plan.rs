@@ -1,0 +1,195 @@
+//! The plan of a run as text: what `--dry-run` prints. No secret is in it.
+
+use std::fmt::Write as _;
+
+use phasegate_core::plan::{Arrival, ArrivalProcess, PhasePlan};
+use phasegate_runtime::config::{
+    EndpointConfig, EndpointType, ExportLevel, GpuConfig, InputConfig, InputFormat, RunConfig,
+};
+
+use super::tables::{kind_word, stop_words};
+use crate::args::parse::show_duration;
+use crate::resolve::Resolved;
+
+/// The plan of `resolved`. `demo` says that the endpoint is the simulated
+/// server.
+#[must_use]
+pub fn render(resolved: &Resolved, demo: bool) -> String {
+    let config = &resolved.config;
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = head(&mut out, config, demo);
+    for (index, phase) in config.plan.phases().iter().enumerate() {
+        let _ = phase_lines(&mut out, index, phase);
+    }
+    let _ = gates_and_telemetry(&mut out, config, demo);
+    let _ = tail(&mut out, resolved);
+    out
+}
+
+fn head(out: &mut String, config: &RunConfig, demo: bool) -> std::fmt::Result {
+    writeln!(out, "endpoint   {}", endpoint_words(&config.endpoint, demo))?;
+    let model = config.endpoint.model.as_deref();
+    writeln!(out, "model      {}", model.unwrap_or("the first that the endpoint lists"))?;
+    let headers: Vec<&str> = config.endpoint.headers.iter().map(|(n, _)| n.as_str()).collect();
+    let mut sent = Vec::new();
+    if config.endpoint.api_key.is_some() {
+        sent.push("an API key".to_owned());
+    }
+    if !headers.is_empty() {
+        sent.push(format!("headers {}", headers.join(", ")));
+    }
+    if !sent.is_empty() {
+        writeln!(out, "           sends {} (values not shown)", sent.join(" and "))?;
+    }
+    if !config.endpoint.extra_inputs.is_empty() {
+        let extra = serde_json::to_string(&config.endpoint.extra_inputs).unwrap_or_default();
+        writeln!(out, "           adds {extra} to every request")?;
+    }
+    writeln!(out, "input      {}", input_words(&config.input, config.endpoint.kind))?;
+    writeln!(out, "seed       {}", config.plan.seed())?;
+    writeln!(out, "phases")
+}
+
+fn endpoint_words(endpoint: &EndpointConfig, demo: bool) -> String {
+    let api = match endpoint.kind {
+        EndpointType::Chat => "chat",
+        EndpointType::Completions => "completions",
+        EndpointType::Embeddings => "embeddings",
+    };
+    let streaming = if endpoint.streaming { "streaming" } else { "not streaming" };
+    let url = if demo { "a simulated server on loopback" } else { &endpoint.url };
+    format!("{url} ({api}, {streaming})")
+}
+
+fn input_words(input: &InputConfig, kind: EndpointType) -> String {
+    let spread = |stddev: f64| {
+        if stddev > 0.0 { format!(" (standard deviation {stddev})") } else { String::new() }
+    };
+    let mut words = match &input.file {
+        Some(file) => {
+            let format = match file.format {
+                InputFormat::Jsonl => "jsonl",
+                InputFormat::Openai => "openai",
+            };
+            format!("prompts from {} ({format})", file.path.display())
+        }
+        None => format!("synthetic prompts of {} tokens{}", input.isl, spread(input.isl_stddev)),
+    };
+    match input.osl {
+        Some(osl) => {
+            let _ = write!(words, ", output of {osl} tokens{}", spread(input.osl_stddev));
+            if input.ignore_eos {
+                words.push_str(", exactly");
+            }
+        }
+        None if kind == EndpointType::Embeddings => {}
+        None => words.push_str(", output length left to the prompts or the server"),
+    }
+    words
+}
+
+fn phase_lines(out: &mut String, index: usize, phase: &PhasePlan) -> std::fmt::Result {
+    write!(out, "  {}. {} ({}): ", index + 1, phase.name, kind_word(phase.kind))?;
+    writeln!(out, "{}", arrival_words(&phase.arrival))?;
+    write!(out, "     stops sending {}", stop_words(phase.stop))?;
+    match phase.grace {
+        Some(grace) => write!(out, ", then grace of {}", show_duration(grace))?,
+        None => write!(out, ", then waits for what is in flight")?,
+    }
+    if !phase.ramp.is_zero() {
+        write!(out, ", ramps up over {}", show_duration(phase.ramp))?;
+    }
+    if phase.seamless {
+        write!(out, "; seamless: starts when the phase before stops sending")?;
+    }
+    writeln!(out)
+}
+
+fn arrival_words(arrival: &Arrival) -> String {
+    match arrival {
+        Arrival::Concurrency { concurrency: 1 } => "one request at a time".to_owned(),
+        Arrival::Concurrency { concurrency } => format!("{concurrency} requests at a time"),
+        Arrival::Rate { rate, process, max_concurrency } => {
+            let mut words = if rate.is_infinite() {
+                "all requests at once".to_owned()
+            } else {
+                let process = match process {
+                    ArrivalProcess::Constant => "constant".to_owned(),
+                    ArrivalProcess::Poisson => "poisson".to_owned(),
+                    ArrivalProcess::Gamma { shape } => format!("gamma of shape {shape}"),
+                };
+                format!("{rate} requests per second, {process} arrivals")
+            };
+            if let Some(most) = max_concurrency {
+                let _ = write!(words, ", at most {most} in flight");
+            }
+            words
+        }
+    }
+}
+
+fn gates_and_telemetry(out: &mut String, config: &RunConfig, demo: bool) -> std::fmt::Result {
+    let gate = config.plan.gate();
+    if gate.enabled {
+        writeln!(
+            out,
+            "gates      before and after every phase, released after {} at the latest, of which {} \
+             for settling",
+            show_duration(gate.timeout),
+            show_duration(gate.settle_timeout)
+        )?;
+    } else {
+        writeln!(out, "gates      off: no boundary readings, no deltas of server metrics")?;
+    }
+    let telemetry = &config.telemetry;
+    let metrics = if demo {
+        "of the simulated server".to_owned()
+    } else if telemetry.server_metrics.is_empty() {
+        "none".to_owned()
+    } else {
+        telemetry.server_metrics.join(", ")
+    };
+    let every = show_duration(telemetry.server_metrics_interval);
+    writeln!(out, "telemetry  server metrics: {metrics} (every {every})")?;
+    let gpu = match &telemetry.gpu {
+        GpuConfig::Auto | GpuConfig::Dcgm(_) if demo => "simulated".to_owned(),
+        GpuConfig::Auto => "nvml if it loads".to_owned(),
+        GpuConfig::Nvml => "nvml".to_owned(),
+        GpuConfig::Dcgm(urls) => format!("exporters {}", urls.join(", ")),
+        GpuConfig::None => "none".to_owned(),
+    };
+    writeln!(out, "           GPUs: {gpu} (every {})", show_duration(telemetry.gpu_interval))
+}
+
+fn tail(out: &mut String, resolved: &Resolved) -> std::fmt::Result {
+    let config = &resolved.config;
+    if !config.goodput.is_empty() {
+        let limits: Vec<String> =
+            config.goodput.iter().map(|(m, ms)| format!("{m} within {ms} ms")).collect();
+        writeln!(out, "goodput    {}", limits.join(", "))?;
+    }
+    let mut conditions = Vec::new();
+    if let Some(rate) = config.max_error_rate {
+        conditions.push(format!("error rate of at most {rate}"));
+    }
+    if config.strict {
+        conditions.push("every profiling phase clean".to_owned());
+    }
+    if !conditions.is_empty() {
+        writeln!(out, "conditions {}", conditions.join(", "))?;
+    }
+    let level = match config.artifacts.export_level {
+        ExportLevel::Summary => "summary",
+        ExportLevel::Records => "records",
+        ExportLevel::Events => "events",
+    };
+    let dir = if resolved.default_dir {
+        let model = config.endpoint.model.as_deref();
+        crate::resolve::artifacts::pattern(model)
+    } else {
+        config.artifacts.dir.display().to_string()
+    };
+    writeln!(out, "artifacts  {dir} ({level})")?;
+    writeln!(out, "dry run: nothing was sent")
+}

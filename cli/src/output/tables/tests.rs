@@ -1,0 +1,155 @@
+use phasegate_core::account::result::{
+    AvgMax, BoundaryCollector, ClientResult, Max, RequestCounts, SCHEMA_VERSION, Tool,
+};
+use phasegate_core::id::PhaseId;
+use phasegate_core::seed::Seed;
+use phasegate_core::{ServiceId, Tick};
+
+use super::*;
+
+fn stats(unit: &str, count: u64, values: Option<[f64; 7]>) -> MetricStats {
+    let at = |i: usize| values.map(|v| v[i]);
+    MetricStats {
+        unit: unit.to_owned(),
+        count,
+        avg: at(0),
+        min: at(1),
+        max: at(2),
+        std: None,
+        p50: at(3),
+        p90: at(4),
+        p95: at(5),
+        p99: at(6),
+        relative_error: None,
+    }
+}
+
+fn boundary(phase: PhaseId, kind: BaselineKind, statuses: &[BoundaryStatus]) -> BoundaryResult {
+    let collector = |(i, status): (usize, &BoundaryStatus)| BoundaryCollector {
+        service_id: ServiceId::new(["gpu_telemetry/nvml", "server_metrics/h:8000"][i]),
+        status: *status,
+        error: None,
+        attempts: 1,
+        reading_start_ns: None,
+        reading_end_ns: None,
+    };
+    let all = statuses.iter().all(|s| *s == BoundaryStatus::Captured);
+    BoundaryResult {
+        phase_id: phase,
+        kind,
+        requested_ns: Tick::from_millis(10),
+        closed_ns: Tick::from_millis(if all { 22 } else { 5010 }),
+        released_by: if all { ReleasedBy::AllAcked } else { ReleasedBy::Timeout },
+        settled: Some(all),
+        in_flight: if all { 0 } else { 3 },
+        collectors: statuses.iter().enumerate().map(collector).collect(),
+    }
+}
+
+fn phase(id: PhaseId, name: &str, kind: PhaseKind) -> PhaseResult {
+    PhaseResult {
+        phase_id: id,
+        name: name.to_owned(),
+        kind,
+        index: 0,
+        seamless: false,
+        start_ns: Some(Tick::from_millis(22)),
+        sending_complete_ns: Some(Tick::from_millis(4000)),
+        end_ns: Some(Tick::from_millis(4253)),
+        requests: RequestCounts { sent: 102, completed: 100, errors: 2, cancelled: 0 },
+        metrics: BTreeMap::new(),
+        errors: BTreeMap::new(),
+        server_metrics: vec![],
+        gpus: vec![],
+        reconciliation: vec![],
+        verdict: Verdict::Clean,
+        notes: vec![],
+    }
+}
+
+/// A degraded run of two phases, the second with everything that can be shown.
+fn result() -> RunResult {
+    let root = Seed::root(7);
+    let (warmup, steady) = (PhaseId::derive(&root, 0, "a"), PhaseId::derive(&root, 1, "b"));
+    let mut first = phase(warmup, "warmup", PhaseKind::Warmup);
+    first.start_ns = None;
+    first.requests = RequestCounts::default();
+    let mut second = phase(steady, "steady", PhaseKind::Profiling);
+    second.seamless = true;
+    let latency = [23.456, 9.8765, 123.456, 20.0, 99.99, 110.5, 123.456];
+    let ms = |values| stats("ms", 100, Some(values));
+    second.metrics = [
+        ("time_to_first_token", ms(latency)),
+        ("scheduled_time_to_first_token", ms(latency.map(|v| v * 100.0))),
+        ("request_latency", ms(latency.map(|v| v * 1000.0))),
+        ("dispatch_lag", ms(latency.map(|v| v / 1e6))),
+        ("request_throughput", stats("req/s", 1, Some([23.64; 7]))),
+        ("output_token_throughput_per_user", stats("tok/s", 100, Some([0.0; 7]))),
+        ("output_sequence_length", stats("tokens", 0, None)),
+    ]
+    .map(|(name, stats)| (name.to_owned(), stats))
+    .into();
+    second.errors = [("status_429".to_owned(), 1), ("connect".to_owned(), 1)].into();
+    second.verdict = Verdict::Incomplete;
+    second.notes = vec!["server_metrics/h:8000 has no reading at END: timeout".to_owned()];
+    let gpu = |index, energy: Option<f64>| GpuResult {
+        uuid: format!("GPU-{index}"),
+        index: Some(index),
+        name: Some("NVIDIA H100".to_owned()),
+        energy_j: energy,
+        energy_error_j: energy.map(|_| 3.5),
+        power_w: AvgMax { avg: energy.map(|_| 291.25), max: energy.map(|_| 350.0) },
+        utilization_pct: AvgMax { avg: Some(87.5), max: Some(100.0) },
+        memory_used_mib: Max::default(),
+        temperature_c: Max::default(),
+        reason: energy.is_none().then(|| "the GPU was lost".to_owned()),
+    };
+    second.gpus = vec![gpu(0, Some(1234.5)), gpu(1, None)];
+    let both = [BoundaryStatus::Captured, BoundaryStatus::Captured];
+    let one = [BoundaryStatus::Captured, BoundaryStatus::Missing];
+    RunResult {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        tool: Tool { name: "phasegate".to_owned(), version: "0".to_owned() },
+        run_id: "r".to_owned(),
+        seed: 7,
+        outcome: RunOutcome::Degraded,
+        reasons: vec!["server_metrics/h:8000 was evicted: silent for 5 s".to_owned()],
+        started_at: String::new(),
+        finished_at: String::new(),
+        config: serde_json::Value::Null,
+        phases: vec![first, second],
+        boundaries: vec![
+            boundary(steady, BaselineKind::Start, &both),
+            boundary(steady, BaselineKind::End, &one),
+        ],
+        windows: vec![],
+        results_joined: BTreeMap::new(),
+        client: ClientResult::default(),
+    }
+}
+
+#[test]
+fn the_result_as_text() {
+    insta::assert_snapshot!(render(&result(), Some(Path::new("artifacts/m-1"))));
+}
+
+#[test]
+fn tables_fit_a_hundred_columns_and_have_no_control_characters() {
+    let text = render(&result(), None);
+    let table = text.lines().filter(|l| l.starts_with("  ") && l.contains(" ms "));
+    assert!(table.clone().count() >= 4);
+    for line in table {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+}
+
+#[test]
+fn what_is_not_known_is_never_a_number() {
+    assert_eq!(number(None), "n/a");
+    assert_eq!(number(Some(0.0)), "0");
+    assert_eq!(number(Some(0.000_02)), "2.0e-5");
+    assert_eq!(number(Some(-12.345)), "-12.35");
+    assert_eq!(number(Some(123.45)), "123.5");
+    assert_eq!(number(Some(12_345.6)), "12346");
+}
