@@ -68,6 +68,17 @@ pub struct EndpointConfig {
     pub extra_inputs: serde_json::Map<String, serde_json::Value>,
 }
 
+impl EndpointConfig {
+    /// Every header that goes with a request, the key's among them.
+    #[must_use]
+    pub fn all_headers(&self) -> Vec<(String, Secret)> {
+        let bearer = self.api_key.as_ref().map(|key| {
+            ("authorization".to_owned(), Secret::new(format!("Bearer {}", key.expose())))
+        });
+        bearer.into_iter().chain(self.headers.iter().cloned()).collect()
+    }
+}
+
 /// What is sent.
 #[derive(Debug, Clone, Serialize)]
 pub struct InputConfig {

@@ -64,7 +64,11 @@ mod precise {
         pub(super) fn new() -> io::Result<Self> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-            Ok(Self { fd: AsyncFd::new(fd)?, armed: None })
+            // Deprecated for types that may close or reuse the descriptor while it
+            // is registered; an `OwnedFd` that is never taken out cannot.
+            #[allow(deprecated)]
+            let fd = AsyncFd::new(fd)?;
+            Ok(Self { fd, armed: None })
         }
 
         fn arm(&mut self, at: Instant) -> io::Result<()> {

@@ -130,6 +130,12 @@ impl Collector {
         3 * (self.open.len() + 1) + 8
     }
 
+    /// Whether a boundary is being read for: its baseline is not decided yet.
+    #[must_use]
+    pub fn boundary_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     fn step(&mut self, event: LifeEvent) -> bool {
         match self.state.step(event) {
             Step::To(next) => {

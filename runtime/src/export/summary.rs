@@ -23,8 +23,8 @@ pub fn write_run_json(dir: &Path, result: &RunResult) -> io::Result<()> {
 pub fn write_metrics_csv(dir: &Path, result: &RunResult) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record([
-        "phase", "kind", "metric", "unit", "count", "avg", "min", "max", "std", "p50", "p90", "p95",
-        "p99",
+        "phase", "kind", "metric", "unit", "count", "avg", "min", "max", "std", "p50", "p90",
+        "p95", "p99",
     ])?;
     for phase in &result.phases {
         let kind = serde_json::to_value(phase.kind)?;

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use phasegate_core::ServiceId;
 use phasegate_core::collector::{
-    Collector, CollectorEffect, CollectorInput, Purpose, ReadId, ReadStamp,
+    Collector, CollectorEffect, CollectorInput, Fingerprint, Purpose, ReadId, ReadStamp,
 };
-use phasegate_core::message::{Message, CollectError};
+use phasegate_core::message::{CollectError, Message};
 use phasegate_core::reading::{BoundaryMark, Family, Reading, ReadingBody};
 use phasegate_core::time::Tick;
 use tokio::sync::mpsc;
@@ -190,12 +190,8 @@ impl Executor<Collector> for CollectorExecutor {
 /// What the machine is told of a reading: when it was taken, and whether
 /// anything that load moves has moved since the one before.
 fn describe(taken: &Taken, shelf: &Mutex<Shelf>) -> Result<ReadStamp, CollectError> {
-    let stamp = |fingerprint, moved| ReadStamp {
-        start: taken.start,
-        end: taken.end,
-        fingerprint,
-        moved,
-    };
+    let stamp =
+        |fingerprint, moved| ReadStamp { start: taken.start, end: taken.end, fingerprint, moved };
     match &taken.body {
         Err(error) | Ok(ReadingBody::Error(error)) => Err(error.clone()),
         Ok(ReadingBody::Gpus(_)) => Ok(stamp(None, Vec::new())),
@@ -208,7 +204,7 @@ fn describe(taken: &Taken, shelf: &Mutex<Shelf>) -> Result<ReadStamp, CollectErr
                     moved
                 },
             );
-            Ok(stamp(Some(fingerprint(families)), moved))
+            Ok(stamp(Some(Fingerprint { hash: fingerprint(families) }), moved))
         }
     }
 }

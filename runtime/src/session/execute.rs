@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use phasegate_core::ServiceId;
 use phasegate_core::account::result::RunResult;
 use phasegate_core::collector::{Collector, CollectorInput};
 use phasegate_core::conductor::{Conductor, ConductorInput};
@@ -16,7 +17,6 @@ use phasegate_core::machine::Machine;
 use phasegate_core::message::Envelope;
 use phasegate_core::readiness::{Readiness, ReadinessInput};
 use phasegate_core::setup::{MAX_COLLECTORS, Settings, node};
-use phasegate_core::ServiceId;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -38,7 +38,7 @@ use crate::export::records::RecordWriter;
 use crate::load::{Completions, Engine, EngineConfig, Finished, prompts};
 use crate::node::{Executor, Parts, drive};
 use crate::sleep::Sleeper;
-use crate::telemetry::models::Prober;
+use crate::telemetry::fetch::{Fetch, HttpFetch};
 
 /// How many credits or records may wait for their machine. A request's task
 /// that finds the queue full waits, after its measurement is over.
@@ -118,7 +118,8 @@ pub async fn execute(
     let clock = Clock::start();
     let started_at = SystemTime::now();
     let plan = config.plan.clone();
-    let opened = sources::open(&config.telemetry, &plan, clock, &live);
+    let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::new().map_err(SessionError::Config)?);
+    let opened = sources::open(&config.telemetry, &plan, &fetch, clock, &live);
     if opened.len() > MAX_COLLECTORS {
         let n = opened.len();
         return Err(SessionError::Config(format!(
@@ -135,13 +136,14 @@ pub async fn execute(
         ready_timeout: config.ready_timeout,
     };
     let files = Files::create(&config, &settings)?;
-    let run = Run { config, settings, clock, live, interrupt, files, bus: Bus::new() };
+    let run = Run { config, settings, fetch, clock, live, interrupt, files, bus: Bus::new() };
     run.go(started_at, opened).await
 }
 
 struct Run {
     config: RunConfig,
     settings: Settings,
+    fetch: Arc<dyn Fetch>,
     clock: Clock,
     live: Live,
     interrupt: watch::Receiver<bool>,
@@ -197,7 +199,11 @@ impl Run {
         Spawned { task: tokio::spawn(drive(machine, parts)), local, stop }
     }
 
-    async fn go(mut self, started_at: SystemTime, opened: Vec<Opened>) -> Result<Done, SessionError> {
+    async fn go(
+        mut self,
+        started_at: SystemTime,
+        opened: Vec<Opened>,
+    ) -> Result<Done, SessionError> {
         let waited = self.wait_for_endpoint().await?;
         let evidence = match &waited {
             Waited::Ready(models) => {
@@ -247,7 +253,6 @@ impl Run {
             return Ok(Waited::Ready(Vec::new()));
         }
         self.live.set_stage(Stage::WaitingForEndpoint { last: None });
-        let prober = Prober::new(&self.config.endpoint).map_err(SessionError::Config)?;
         let (told, mut waited) = watch::channel(None);
         let spec = Spec {
             number: node::READINESS,
@@ -258,9 +263,13 @@ impl Run {
             max_effects: 4,
         };
         let live = self.live.clone();
+        let fetch = Arc::clone(&self.fetch);
+        let (url, headers) = (self.config.endpoint.url.clone(), self.config.endpoint.all_headers());
         let spawned = self.spawn::<Readiness, _>(self.settings.readiness(), spec, |local| {
             ReadinessExecutor {
-                prober: Arc::new(prober),
+                fetch,
+                url,
+                headers,
                 live,
                 local: local.clone(),
                 probe: None,
@@ -328,47 +337,40 @@ impl Run {
             first: LedgerInput::Start,
             wrap: LedgerInput::Message,
             sleeper: Sleeper::Wheel,
-            max_effects: 8,
+            max_effects: Ledger::EFFECTS,
         };
         let executor = LedgerExecutor { bus: bus.clone() };
         let ledger = self.spawn::<Ledger, _>(self.settings.ledger(&plan), spec, |_| executor);
 
-        let prompts = prompts::open(&self.config.input, plan.seed(), &plan)
+        let endpoint = &self.config.endpoint;
+        let prompts = prompts::prompts(&self.config.input, endpoint.kind, plan.seed())
             .map_err(|error| SessionError::Config(error.to_string()))?;
         let returns = Arc::new(std::sync::OnceLock::new());
-        let records = self.files.records.as_ref().map(LineFile::sender).map(|lines| {
-            RecordWriter::new(lines, &plan, self.config.artifacts.export_level)
-        });
-        let handover = Handover {
-            conductor: Arc::clone(&returns),
-            ledger: ledger.local.clone(),
-            records,
-        };
-        let engine = Engine::new(
-            EngineConfig {
-                endpoint: self.config.endpoint.clone(),
-                model,
-                events: self.config.artifacts.export_level == ExportLevel::Events,
-                prompts,
-                clock: self.clock,
-            },
-            Arc::new(handover),
-        )
-        .map_err(|error| SessionError::Config(error.to_string()))?;
+        let records = self
+            .files
+            .records
+            .as_ref()
+            .map(LineFile::sender)
+            .map(|lines| RecordWriter::new(lines, &plan, self.config.artifacts.export_level));
+        let handover =
+            Handover { conductor: Arc::clone(&returns), ledger: ledger.local.clone(), records };
+        let mut engine = EngineConfig::new(endpoint, model, prompts, self.clock);
+        engine.events = self.config.artifacts.export_level == ExportLevel::Events;
+        let engine = Engine::new(engine, Arc::new(handover))
+            .map_err(|error| SessionError::Config(error.to_string()))?;
         let engine = Arc::new(engine);
 
-        let (finished, _) = watch::channel(false);
+        let machine = self.settings.controller(&plan);
         let spec = Spec {
             number: node::CONTROLLER,
             id: ServiceId::controller(),
             first: ControllerInput::Start,
             wrap: ControllerInput::Message,
             sleeper: Sleeper::Wheel,
-            max_effects: 64 + 8 * (opened.len() + 3),
+            max_effects: machine.max_effects(),
         };
-        let executor = ControllerExecutor { bus: bus.clone(), live: live.clone(), finished };
-        let controller =
-            self.spawn::<Controller, _>(self.settings.controller(&plan), spec, |_| executor);
+        let executor = ControllerExecutor { bus: bus.clone(), live: live.clone() };
+        let controller = self.spawn::<Controller, _>(machine, spec, |_| executor);
 
         let mut collectors = Vec::new();
         for (number, (opened, machine)) in
@@ -377,13 +379,14 @@ impl Run {
             collectors.push(self.spawn_collector(number, opened, machine).await);
         }
 
+        let machine = self.settings.conductor(&plan);
         let spec = Spec {
             number: node::CONDUCTOR,
             id: ServiceId::conductor(),
             first: ConductorInput::Start,
             wrap: ConductorInput::Message,
             sleeper: Sleeper::precise(),
-            max_effects: Conductor::MAX_EFFECTS,
+            max_effects: machine.max_effects(),
         };
         let executor = ConductorExecutor {
             bus: bus.clone(),
@@ -391,7 +394,7 @@ impl Run {
             engine: Arc::clone(&engine),
             active: Vec::new(),
         };
-        let conductor = self.spawn::<Conductor, _>(self.settings.conductor(&plan), spec, |local| {
+        let conductor = self.spawn::<Conductor, _>(machine, spec, |local| {
             let _ = returns.set(local.clone());
             executor
         });

@@ -15,14 +15,14 @@ use super::live::{Live, Stage};
 use crate::bus::{Bus, Transport};
 use crate::load::Engine;
 use crate::node::Executor;
-use crate::telemetry::models::{Probe, Prober};
+use crate::secret::Secret;
+use crate::telemetry::fetch::Fetch;
+use crate::telemetry::models::{Probe, probe};
 
 /// Carries out the controller's effects.
 pub(super) struct ControllerExecutor {
     pub bus: Bus,
     pub live: Live,
-    /// Says that the run is over.
-    pub finished: watch::Sender<bool>,
 }
 
 impl Executor<Controller> for ControllerExecutor {
@@ -32,9 +32,7 @@ impl Executor<Controller> for ControllerExecutor {
             ControllerEffect::Report(event) => self.report(event),
             // The node lives on, to answer heartbeats of services that missed
             // the shutdown; the session ends it when all others are gone.
-            ControllerEffect::Finished => {
-                self.finished.send_replace(true);
-            }
+            ControllerEffect::Finished => {}
         }
         ControlFlow::Continue(())
     }
@@ -171,7 +169,9 @@ pub(super) enum Waited {
 
 /// Carries out the readiness machine's effects.
 pub(super) struct ReadinessExecutor {
-    pub prober: Arc<Prober>,
+    pub fetch: Arc<dyn Fetch>,
+    pub url: String,
+    pub headers: Vec<(String, Secret)>,
     pub live: Live,
     pub local: mpsc::Sender<ReadinessInput>,
     pub probe: Option<JoinHandle<()>>,
@@ -206,22 +206,23 @@ impl Executor<Readiness> for ReadinessExecutor {
 
 impl ReadinessExecutor {
     fn spawn_probe(&self) -> JoinHandle<()> {
-        let prober = Arc::clone(&self.prober);
+        let (fetch, url) = (Arc::clone(&self.fetch), self.url.clone());
+        let headers = self.headers.clone();
         let (local, live) = (self.local.clone(), self.live.clone());
         let (models, waited) = (Arc::clone(&self.models), self.waited.clone());
         tokio::spawn(async move {
-            let outcome = match prober.probe().await {
-                Probe::Ready { models: found } => {
+            let outcome = match probe(&*fetch, &url, &headers).await {
+                Ok(Probe::Ready { models: found }) => {
                     if let Ok(mut models) = models.lock() {
                         *models = found;
                     }
                     Ok(())
                 }
-                Probe::NotReady(reason) => {
+                Ok(Probe::NotReady(reason)) => {
                     live.set_stage(Stage::WaitingForEndpoint { last: Some(reason.clone()) });
                     Err(reason)
                 }
-                Probe::Denied(reason) => {
+                Ok(Probe::Denied(reason)) | Err(reason) => {
                     waited.send_replace(Some(Waited::Denied(reason)));
                     return;
                 }

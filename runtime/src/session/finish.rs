@@ -72,7 +72,8 @@ pub(super) fn write(
         move |problem| SessionError::Artifacts { path, problem }
     };
     let started = humantime::format_rfc3339_micros(facts.started_at).to_string();
-    let run_id = Seed::root(config.plan.seed()).uuid(&format!("run/{started}/{}", std::process::id()));
+    let run_id =
+        Seed::root(config.plan.seed()).uuid(&format!("run/{started}/{}", std::process::id()));
     let run = RunFacts {
         run_id: run_id.to_string(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -87,14 +88,13 @@ pub(super) fn write(
             client_bound: None,
         },
         interrupted: *facts.interrupt.borrow(),
-        failed: facts.never_ready.is_some(),
         reasons,
     };
     if let Some(connections) = &evidence.connections {
         tracing::debug!(?connections, "connections");
     }
     tracing::debug!(now = %facts.now, "assembling");
-    let result = assemble(&account, attribution.finish(), run);
+    let result = assemble(&account, &attribution.finish(), run);
     summary::write_run_json(dir, &result).map_err(artifacts("run.json"))?;
     summary::write_metrics_csv(dir, &result).map_err(artifacts("metrics.csv"))?;
     drop(facts.live);

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{GpuConfig, TelemetryConfig};
 use crate::telemetry::Source;
 use crate::telemetry::dcgm::DcgmSource;
+use crate::telemetry::fetch::Fetch;
 use crate::telemetry::nvml::NvmlSource;
 use crate::telemetry::prometheus::PrometheusSource;
 use crate::telemetry::urls;
@@ -32,6 +33,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) fn open(
     config: &TelemetryConfig,
     plan: &RunPlan,
+    fetch: &Arc<dyn Fetch>,
     clock: Clock,
     live: &Live,
 ) -> Vec<Opened> {
@@ -44,7 +46,7 @@ pub(super) fn open(
     };
     let mut opened = Vec::new();
     for url in &config.server_metrics {
-        let source = PrometheusSource::open(url, clock);
+        let source = PrometheusSource::new(url, Arc::clone(fetch), clock);
         opened.push(Opened {
             plan: collector(
                 format!("server_metrics/{}", short(url)),
@@ -74,7 +76,7 @@ pub(super) fn open(
         }
         GpuConfig::Dcgm(urls) => {
             for url in urls {
-                let source = DcgmSource::open(url, clock);
+                let source = DcgmSource::new(url, Arc::clone(fetch), clock);
                 opened.push(Opened {
                     plan: gpu(&short(url)),
                     source: source.map(|source| Arc::new(source) as Arc<dyn Source>),
