@@ -93,6 +93,7 @@ fn a_wrong_file_is_one_message_with_line_and_key() {
         ("empty value", format!("{url}input:\n  isl:\n")),
         ("key twice", format!("{url}seed: 1\nseed: 2\n")),
         ("not yaml", format!("{url}phases: [\n")),
+        ("two documents", "--- {}\n--- {}\n".to_owned()),
         ("not a map", "- a\n".to_owned()),
     ];
     let dir = tempfile::tempdir().expect("a directory");
