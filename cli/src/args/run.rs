@@ -196,7 +196,7 @@ pub struct JudgeArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Where artifacts are written [default: artifacts/<model>-<time>]
+    /// Where artifacts are written [default: artifacts/MODEL-TIME]
     #[arg(long, value_name = "DIR", aliases = ["result-dir"])]
     pub artifact_dir: Option<PathBuf>,
     /// How much of each request is written [default: records]
