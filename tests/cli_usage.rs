@@ -4,14 +4,17 @@
 use std::fmt::Write as _;
 use std::process::{Command, Output};
 
-fn phasegate(args: &[&str], env: &[(&str, &str)]) -> Output {
+type Words<'a> = &'a [&'a str];
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
+fn phasegate(args: Words<'_>, env: Variables<'_>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_phasegate"));
     command.args(args).env_clear().envs(env.iter().copied());
     command.output().expect("the binary starts")
 }
 
 /// The message of a run that must end with 2.
-fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
+fn complaint(args: Words<'_>, env: Variables<'_>) -> String {
     let output = phasegate(args, env);
     let message = String::from_utf8(output.stderr).expect("utf-8");
     assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
@@ -90,6 +93,7 @@ fn a_wrong_file_is_one_message_with_line_and_key() {
         ("empty value", format!("{url}input:\n  isl:\n")),
         ("key twice", format!("{url}seed: 1\nseed: 2\n")),
         ("not yaml", format!("{url}phases: [\n")),
+        ("two documents", "--- {}\n--- {}\n".to_owned()),
         ("not a map", "- a\n".to_owned()),
     ];
     let dir = tempfile::tempdir().expect("a directory");
@@ -113,7 +117,7 @@ fn a_wrong_file_is_one_message_with_line_and_key() {
 #[test]
 fn wrong_flags_and_variables_are_one_message_with_the_remedy() {
     let url = "--url=http://h";
-    let cases: [(&[&str], &[(&str, &str)]); 27] = [
+    let cases: [(Words<'_>, Variables<'_>); 28] = [
         (&["run", "--colour"], &[]),
         (&["run", url, "--concurency=3"], &[]),
         (&["run"], &[]),
@@ -123,6 +127,7 @@ fn wrong_flags_and_variables_are_one_message_with_the_remedy() {
         (&["run", url, "-d", "0"], &[]),
         (&["run", url, "-c", "0"], &[]),
         (&["run", url, "-n", "ten"], &[]),
+        (&["run", url, "--seed=-1"], &[]),
         (&["run", url, "--rate=fast"], &[]),
         (&["run", url, "--rate=inf", "-d5s"], &[]),
         (&["run", url, "--arrival=poisson"], &[]),
@@ -151,6 +156,25 @@ fn wrong_flags_and_variables_are_one_message_with_the_remedy() {
         writeln!(table, "{shown}\n{message}\n").expect("a string");
     }
     insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_hostile_file_is_refused_without_a_crash() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("bench.yaml");
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for i in 1..12 {
+        let refs = vec![format!("*a{}", i - 1); 10].join(", ");
+        writeln!(bomb, "a{i}: &a{i} [{refs}]").expect("a string");
+    }
+    let deep = "[".repeat(100_000);
+    let blocks = (0..1200).map(|i| format!("{}a:\n", " ".repeat(i))).collect::<String>();
+    for text in [bomb.as_str(), &deep, &blocks, "\0", "\u{feff}seed: x", "--- 1\n--- 2\n"] {
+        std::fs::write(&path, text).expect("written");
+        complaint(&["run", "--config", path.to_str().expect("utf-8"), "--dry-run"], &[]);
+    }
+    std::fs::write(&path, [0xff, 0xfe, 0x00]).expect("written");
+    complaint(&["run", "--config", path.to_str().expect("utf-8"), "--dry-run"], &[]);
 }
 
 #[test]

@@ -5,12 +5,13 @@
 //! - [`resolve`]: flags over environment over file over defaults, checked.
 //! - [`commands`]: one file a command.
 //! - [`output`]: tables, progress, the plan of a dry run.
-//! - [`exit`]: exit codes.
+//! - [`exit`]: exit codes; [`judge`]: from a result to one.
 
 pub mod args;
 pub mod commands;
 pub mod config;
 pub mod exit;
+pub mod judge;
 pub mod output;
 pub mod resolve;
 

@@ -56,12 +56,12 @@ pub const VARIABLES: [Variable; 7] = [
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The process's own. Variables that are not UTF-8 are left out: none of
-    /// ours can be.
+    /// The process's own. What is not UTF-8 in a value becomes a character that
+    /// no value may have, so that it is refused with the variable's name.
     #[must_use]
     pub fn of_process() -> Self {
         let text = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
         Self(text.collect())
     }

@@ -43,7 +43,7 @@ pub struct MockArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub gpus: u32,
     /// Seed of everything that is random
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value = "0", value_name = "N", value_parser = parse::seed)]
     pub seed: u64,
     /// A fault to inject; may be repeated
     #[arg(long, value_name = "HAZARD")]

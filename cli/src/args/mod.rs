@@ -1,6 +1,6 @@
 //! Arguments. One file a command ([`run`], [`mock`], the small ones here);
 //! [`gate`] has the flags that several share, [`parse`] the values' languages,
-//! [`env`] the environment.
+//! [`mod@env`] the environment.
 
 pub mod env;
 pub mod gate;

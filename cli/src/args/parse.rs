@@ -98,6 +98,15 @@ pub fn small_count(text: &str) -> Result<u32, String> {
     u32::try_from(n).map_err(|_| format!("'{text}' is too large; give at most {}", u32::MAX))
 }
 
+/// A seed: a whole number from 0.
+///
+/// # Errors
+/// Anything else.
+pub fn seed(text: &str) -> Result<u64, String> {
+    let seed = text.trim().parse();
+    seed.map_err(|_| format!("'{text}' is not a seed; give a whole number from 0"))
+}
+
 /// The mean output length: a whole number from 1, or `none`, which leaves the
 /// length to the server.
 ///

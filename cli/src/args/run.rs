@@ -134,7 +134,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub warmup_duration: Option<Duration>,
     /// Seed of prompts, lengths and arrivals [default: 0]
-    #[arg(long, value_name = "N", aliases = ["random-seed"])]
+    #[arg(long, value_name = "N", aliases = ["random-seed"], value_parser = parse::seed)]
     pub seed: Option<u64>,
     /// Phases and everything else, in YAML; flags win over it
     #[arg(long, value_name = "FILE")]
@@ -196,7 +196,7 @@ pub struct JudgeArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Where artifacts are written [default: artifacts/<model>-<time>]
+    /// Where artifacts are written [default: artifacts/MODEL-TIME]
     #[arg(long, value_name = "DIR", aliases = ["result-dir"])]
     pub artifact_dir: Option<PathBuf>,
     /// How much of each request is written [default: records]

@@ -167,7 +167,7 @@ fn read(source: &Source) -> Result<FileConfig, Usage> {
         goodput: read_goodput(&mut top)?,
         artifacts: read_artifacts(top.section("artifacts")?)?,
         limits: read_limits(top.section("limits")?)?,
-        seed: top.parsed("seed", seed)?,
+        seed: top.parsed("seed", parse::seed)?,
     };
     top.close()?;
     Ok(config)
@@ -329,10 +329,6 @@ fn phase_kind(text: &str) -> Result<PhaseKind, String> {
         "profiling" => Ok(PhaseKind::Profiling),
         _ => Err(format!("'{text}' is not a kind; give warmup or profiling")),
     }
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("'{text}' is not a seed; give a whole number from 0"))
 }
 
 /// The same words as the flag takes.

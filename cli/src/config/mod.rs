@@ -1,5 +1,5 @@
 //! The configuration file: [`node`] is YAML with places, [`reader`] turns it
-//! into values or one error, [`file`] names the keys, [`suggest`] guesses what
+//! into values or one error, [`mod@file`] names the keys, [`suggest`] guesses what
 //! was meant.
 
 pub mod file;

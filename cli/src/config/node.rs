@@ -126,6 +126,9 @@ fn syntax_message(error: &serde_saphyr::Error) -> String {
         let key = key.as_deref().map(|k| format!("{k}: ")).unwrap_or_default();
         return format!("{key}the key is there twice; keep one of them");
     }
+    if let serde_saphyr::Error::MultipleDocuments { .. } = error {
+        return "a second document begins; put everything into one".to_owned();
+    }
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
     let line: Vec<&str> = message.split_whitespace().collect();

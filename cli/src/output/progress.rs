@@ -124,14 +124,13 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// The way that `ui` asks for; if it asks for none, bars where standard
-    /// error is a terminal and lines elsewhere.
+    /// The way that `ui` asks for; if it asks for none, bars. Where standard
+    /// error is no terminal, bars are lines.
     #[must_use]
     pub fn new(ui: Option<UiArg>) -> Self {
-        let own = if std::io::stderr().is_terminal() { UiArg::Tui } else { UiArg::Simple };
-        match ui.unwrap_or(own) {
-            UiArg::Tui => Self::Tui(Bars::default()),
-            UiArg::Simple => Self::Simple(Lines::new(Box::new(std::io::stderr()))),
+        match ui.unwrap_or(UiArg::Tui) {
+            UiArg::Tui if std::io::stderr().is_terminal() => Self::Tui(Bars::default()),
+            UiArg::Tui | UiArg::Simple => Self::Simple(Lines::new(Box::new(std::io::stderr()))),
             UiArg::None => Self::None,
         }
     }
@@ -171,6 +170,8 @@ pub struct Bars {
     bars: BTreeMap<usize, ProgressBar>,
 }
 
+/// How a bar looks.
+const TEMPLATE: &str = "{prefix} [{bar:24}] {wide_msg}";
 /// The resolution of a bar.
 const STEPS: u64 = 1000;
 
@@ -179,9 +180,8 @@ impl Bars {
         let all = &self.all;
         let bar = self.bars.entry(snapshot.index).or_insert_with(|| {
             let bar = all.add(ProgressBar::new(STEPS));
-            // The template is a constant; one that did not parse would leave
-            // indicatif's own style.
-            if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24}] {wide_msg}") {
+            // A constant, which a test parses.
+            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_prefix(snapshot.title());
@@ -327,6 +327,20 @@ mod tests {
         let services = vec![ServiceId::new("gpu_telemetry/nvml"), ServiceId::new("b")];
         let at = ProgressSnapshot { waiting: Some((BaselineKind::Start, services)), ..snapshot() };
         assert!(at.words().starts_with("START gate waits for gpu_telemetry/nvml, b; 12 sent"));
+    }
+
+    #[test]
+    fn each_phase_has_its_bar_which_ends_with_it() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        let all = MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
+        let mut bars = Bars { all, bars: BTreeMap::new() };
+        bars.update(&snapshot());
+        bars.update(&ProgressSnapshot { index: 1, stop: Stop::Requests(16), ..snapshot() });
+        bars.update(&ProgressSnapshot { done: true, ..snapshot() });
+        let at = |i| bars.bars.get(&i).map(|b| (b.position(), b.is_finished()));
+        assert_eq!((at(0), at(1)), (Some((STEPS, true)), Some((STEPS / 2, false))));
+        bars.finish();
+        assert!(bars.bars.values().all(ProgressBar::is_finished));
     }
 
     #[test]

@@ -248,4 +248,4 @@ pub fn stop_words(stop: phasegate_core::plan::Stop) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -68,7 +68,7 @@ fn phase(id: PhaseId, name: &str, kind: PhaseKind) -> PhaseResult {
 }
 
 /// A degraded run of two phases, the second with everything that can be shown.
-fn result() -> RunResult {
+pub(crate) fn result() -> RunResult {
     let root = Seed::root(7);
     let (warmup, steady) = (PhaseId::derive(&root, 0, "a"), PhaseId::derive(&root, 1, "b"));
     let mut first = phase(warmup, "warmup", PhaseKind::Warmup);
