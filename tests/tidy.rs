@@ -60,8 +60,20 @@ fn every_folder_says_who_lives_there() {
 #[test]
 fn core_is_pure() {
     const FORBIDDEN: [&str; 14] = [
-        "std::time", "Instant", "SystemTime", "std::fs", "std::net", "std::thread", "std::env",
-        "std::io", "tokio", "async fn", "HashMap", "HashSet", "thread_rng", "rand::rng",
+        "std::time",
+        "Instant",
+        "SystemTime",
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::env",
+        "std::io",
+        "tokio",
+        "async fn",
+        "HashMap",
+        "HashSet",
+        "thread_rng",
+        "rand::rng",
     ];
     for (path, text) in files("core/src") {
         if path.ends_with("tests.rs") || path.contains("/tests/") {
@@ -110,8 +122,16 @@ fn dependencies_run_one_way() {
     assert!(!internal("sim").contains(&"phasegate".to_owned()));
     let core = dependencies("core");
     let lean = [
-        "serde", "serde_json", "uuid", "thiserror", "rand_core", "rand_chacha", "rand_distr",
-        "postcard", "crc32fast", "hdrhistogram",
+        "serde",
+        "serde_json",
+        "uuid",
+        "thiserror",
+        "rand_core",
+        "rand_chacha",
+        "rand_distr",
+        "postcard",
+        "crc32fast",
+        "hdrhistogram",
     ];
     for name in &core {
         assert!(lean.contains(&name.as_str()), "core depends on {name}: is that pure and needed?");

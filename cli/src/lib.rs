@@ -2,6 +2,8 @@
 //!
 //! - [`args`]: the command line and the environment.
 //! - [`config`]: the configuration file.
+//! - [`session`]: one run as the terminal sees it. [`demo`]: the server behind
+//!   `run --demo`.
 //! - [`resolve`]: flags over environment over file over defaults, checked.
 //! - [`commands`]: one file a command.
 //! - [`output`]: tables, progress, the plan of a dry run.
@@ -10,15 +12,17 @@
 pub mod args;
 pub mod commands;
 pub mod config;
+pub mod demo;
 pub mod exit;
 pub mod judge;
 pub mod output;
 pub mod resolve;
+pub mod session;
 
 use clap::Parser;
 
 use args::{Cli, Command};
-use exit::{Exit, complain};
+use exit::Exit;
 
 /// Parses the command line and does what it says. Wrong usage ends the process
 /// with 2 here, help and version with 0.
@@ -26,14 +30,9 @@ use exit::{Exit, complain};
 pub fn main() -> Exit {
     match Cli::parse().command {
         Command::Run(args) => commands::run::run(*args),
-        Command::Doctor(args) => commands::doctor::run(&args, None),
+        Command::Doctor(args) => commands::doctor::run(&args, Some(&commands::doctor::load_nvml)),
         Command::Completions(args) => commands::completions::run(&args),
-        Command::Mock(_) => not_wired("mock"),
-        Command::Replay(_) => not_wired("replay"),
+        Command::Mock(args) => commands::mock::run(&args),
+        Command::Replay(args) => commands::replay::run(&args),
     }
-}
-
-fn not_wired(command: &str) -> Exit {
-    complain(format!("this build has no '{command}'"));
-    Exit::Usage
 }

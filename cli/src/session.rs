@@ -1,10 +1,10 @@
 //! One run as the terminal sees it: signals in, progress out, the result at the
 //! end.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use phasegate_core::account::result::{RunOutcome, RunResult, Verdict};
-use phasegate_core::plan::{PhaseKind, RunPlan};
+use phasegate_core::plan::RunPlan;
 use phasegate_runtime::config::RunConfig;
 use phasegate_runtime::session::live::{Live, Stage};
 use phasegate_runtime::session::{self, Done, SessionError};
@@ -13,15 +13,19 @@ use tokio::sync::watch;
 
 use crate::args::run::UiArg;
 use crate::exit::{Exit, complain};
+use crate::judge::judge;
 use crate::output::progress::{Progress, ProgressSnapshot};
 use crate::output::{print, tables};
+use crate::resolve::Resolved;
+use crate::resolve::artifacts::default_dir as default_dir_of;
 
 /// The time between two looks at the run.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Runs `config`, shows how it goes, and prints what was measured.
+/// Runs what was resolved, shows how it goes, and prints what was measured.
 #[must_use]
-pub fn execute(config: RunConfig, ui: Option<UiArg>) -> Exit {
+pub fn execute(resolved: Resolved) -> Exit {
+    let Resolved { config, default_dir, ui } = resolved;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -31,7 +35,7 @@ pub fn execute(config: RunConfig, ui: Option<UiArg>) -> Exit {
     };
     let (strict, max_error_rate) = (config.strict, config.max_error_rate);
     match runtime.block_on(watched(config, ui)) {
-        Ok(done) => conclude(&done, strict, max_error_rate),
+        Ok(done) => conclude(&done, &settle(&done, default_dir), strict, max_error_rate),
         Err(error) => {
             complain(&error);
             match error {
@@ -147,56 +151,35 @@ impl View {
 }
 
 /// Prints the result and says how the process ends.
-fn conclude(done: &Done, strict: bool, max_error_rate: Option<f64>) -> Exit {
-    let printed = print(&tables::render(&done.result, Some(&done.dir)));
+fn conclude(done: &Done, dir: &Path, strict: bool, max_error_rate: Option<f64>) -> Exit {
+    let printed = print(&tables::render(&done.result, Some(dir)));
     if printed != Exit::Done {
         return printed;
     }
     if let Some(reason) = &done.never_ready {
-        complain(format!(
-            "the endpoint {} never became ready: {reason}",
-            done.result.config["endpoint"]["url"].as_str().unwrap_or_default()
-        ));
+        let url = done.result.config["endpoint"]["url"].as_str().unwrap_or_default();
+        complain(format!("the endpoint {url} never became ready: {reason}"));
         return Exit::NotReady;
     }
-    if done.result.outcome == RunOutcome::Cancelled {
-        return Exit::Interrupted;
-    }
-    match failed_condition(&done.result, strict, max_error_rate) {
-        None => Exit::Done,
-        Some(condition) => {
+    let (exit, failed) = judge(&done.result, strict, max_error_rate);
+    if exit == Exit::ConditionFailed {
+        for condition in failed {
             complain(condition);
-            Exit::ConditionFailed
         }
     }
+    exit
 }
 
-/// The first condition that the run does not meet.
-fn failed_condition(
-    result: &RunResult,
-    strict: bool,
-    max_error_rate: Option<f64>,
-) -> Option<String> {
-    let measured = || result.phases.iter().filter(|phase| phase.kind == PhaseKind::Profiling);
-    if result.phases.iter().all(|phase| phase.requests.completed == 0) {
-        return Some("no request succeeded".to_owned());
-    }
-    if result.outcome == RunOutcome::Failed {
-        return Some(format!("the run failed: {}", result.reasons.join(" ")));
-    }
-    for phase in measured() {
-        let requests = phase.requests;
-        let rate = requests.errors as f64 / requests.sent.max(1) as f64;
-        if let Some(most) = max_error_rate.filter(|most| rate > *most) {
-            return Some(format!(
-                "--max-error-rate: {} of {} requests of '{}' failed, {rate:.3} is more than {most}",
-                requests.errors, requests.sent, phase.name
-            ));
-        }
-        if strict && phase.verdict != Verdict::Clean {
-            let verdict = tables::verdict_word(phase.verdict);
-            return Some(format!("--strict: phase '{}' is {verdict}", phase.name));
+/// Where the artifacts are to stay: a directory named after a model that was
+/// not known when it was made is renamed.
+fn settle(done: &Done, default_dir: bool) -> PathBuf {
+    let model = done.result.config["endpoint"]["model"].as_str();
+    let started = humantime::parse_rfc3339(&done.result.started_at);
+    if let (true, Some(model), Ok(started)) = (default_dir, model, started) {
+        let named = default_dir_of(Some(model), started);
+        if named == done.dir || std::fs::rename(&done.dir, &named).is_ok() {
+            return named;
         }
     }
-    None
+    done.dir.clone()
 }

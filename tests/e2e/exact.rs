@@ -7,9 +7,28 @@ fn requests_and_tokens_are_exact_per_phase_and_in_all() {
     for endpoint in ["chat", "completions"] {
         let mock = Mock::start(&["--ttft", "3ms", "--itl", "1ms", "--seed", "3"]);
         let ran = run(&[
-            "-u", &mock.url, "-m", "mock", "--endpoint-type", endpoint, "--warmup-request-count", "3",
-            "-n", "17", "-c", "5", "--isl", "33", "--isl-stddev", "7", "--osl", "12",
-            "--osl-stddev", "3", "--gpu-telemetry", "none",
+            "-u",
+            &mock.url,
+            "-m",
+            "mock",
+            "--endpoint-type",
+            endpoint,
+            "--warmup-request-count",
+            "3",
+            "-n",
+            "17",
+            "-c",
+            "5",
+            "--isl",
+            "33",
+            "--isl-stddev",
+            "7",
+            "--osl",
+            "12",
+            "--osl-stddev",
+            "3",
+            "--gpu-telemetry",
+            "none",
         ]);
         ran.assert_code(0);
         let result = ran.assert_sound();
@@ -49,14 +68,25 @@ fn a_histograms_observations_belong_to_the_phase_that_caused_them() {
     // measured ones.
     let mock = Mock::start(&["--ttft", "10ms", "--itl", "1ms"]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "--warmup-request-count", "1", "-n", "5", "--osl", "4",
-        "--gpu-telemetry", "none",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "--warmup-request-count",
+        "1",
+        "-n",
+        "5",
+        "--osl",
+        "4",
+        "--gpu-telemetry",
+        "none",
     ]);
     ran.assert_code(0);
     let result = ran.assert_sound();
     for (name, count) in [("warmup", 1.0), ("profiling", 5.0)] {
         let metrics = phase(&result, name)["server_metrics"].as_array().unwrap();
-        let ttft = metrics.iter().find(|m| m["name"] == "vllm:time_to_first_token_seconds").unwrap();
+        let ttft =
+            metrics.iter().find(|m| m["name"] == "vllm:time_to_first_token_seconds").unwrap();
         assert_eq!(ttft["delta"]["count"].as_f64(), Some(count), "{ttft:#}");
         assert_eq!(ttft["delta"]["buckets"]["+Inf"].as_f64(), Some(count));
         assert_eq!(ttft["reset"], false);
@@ -67,7 +97,8 @@ fn a_histograms_observations_belong_to_the_phase_that_caused_them() {
 fn the_energy_between_the_boundaries_is_what_the_counter_says() {
     let mock = Mock::start(&["--gpus", "2", "--ttft", "10ms", "--itl", "2ms"]);
     let dcgm = format!("dcgm:{}/gpu/metrics", mock.url);
-    let ran = run(&["-u", &mock.url, "-m", "mock", "-n", "20", "-c", "4", "--gpu-telemetry", &dcgm]);
+    let ran =
+        run(&["-u", &mock.url, "-m", "mock", "-n", "20", "-c", "4", "--gpu-telemetry", &dcgm]);
     ran.assert_code(0);
     let result = ran.assert_sound();
     let gpus = result["phases"][0]["gpus"].as_array().unwrap();

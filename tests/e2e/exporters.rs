@@ -92,7 +92,10 @@ fn metrics_that_are_slow_but_in_time_are_complete() {
     let reading = &boundary(&result, "profiling", "start")["collectors"][0];
     let span = |key: &str| reading[key].as_u64().unwrap();
     assert!(span("reading_end_ns") - span("reading_start_ns") >= 300_000_000);
-    assert!(span("reading_start_ns") >= boundary(&result, "profiling", "start")["requested_ns"].as_u64().unwrap());
+    assert!(
+        span("reading_start_ns")
+            >= boundary(&result, "profiling", "start")["requested_ns"].as_u64().unwrap()
+    );
 }
 
 #[test]
@@ -100,8 +103,22 @@ fn an_exporter_that_dies_between_start_and_end() {
     // Alive for the first scrapes, which the START boundary is among.
     let mock = Mock::start(&["--ttft", "400ms", "--itl", "1ms", "--hazard", "metrics-die-after:4"]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "-n", "4", "-c", "1", "--osl", "3", "--gpu-telemetry", "none",
-        "--gate-timeout", "1s", "--settle-timeout", "0.5s",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-n",
+        "4",
+        "-c",
+        "1",
+        "--osl",
+        "3",
+        "--gpu-telemetry",
+        "none",
+        "--gate-timeout",
+        "1s",
+        "--settle-timeout",
+        "0.5s",
     ]);
     ran.assert_code(0);
     let result = ran.assert_sound();
@@ -118,8 +135,18 @@ fn a_gpu_exporter_that_hangs_leaves_energy_unknown() {
     let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms", "--hazard", "gpu-hang"]);
     let dcgm = format!("dcgm:{}/gpu/metrics", mock.url);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "-n", "4", "--gpu-telemetry", &dcgm, "--gate-timeout", "1s",
-        "--settle-timeout", "0.5s",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-n",
+        "4",
+        "--gpu-telemetry",
+        &dcgm,
+        "--gate-timeout",
+        "1s",
+        "--settle-timeout",
+        "0.5s",
     ]);
     ran.assert_code(0);
     let result = ran.assert_sound();
@@ -149,7 +176,8 @@ fn a_counter_that_falls_inside_the_phase_contaminates_it() {
 #[test]
 fn gates_that_are_off_read_nothing_at_the_boundaries_and_claim_nothing() {
     let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms"]);
-    let ran = run(&["-u", &mock.url, "-m", "mock", "-n", "4", "--no-gate", "--gpu-telemetry", "none"]);
+    let ran =
+        run(&["-u", &mock.url, "-m", "mock", "-n", "4", "--no-gate", "--gpu-telemetry", "none"]);
     ran.assert_code(0);
     let result = ran.assert_sound();
     assert_eq!(result["phases"][0]["verdict"], "incomplete");

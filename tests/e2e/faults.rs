@@ -55,7 +55,16 @@ fn nobody_listens() {
 
     // Not asked whether it is ready: every request is a connect error.
     let ran = run(&[
-        "-u", &url, "-m", "mock", "-n", "4", "--ready-timeout", "0", "--gpu-telemetry", "none",
+        "-u",
+        &url,
+        "-m",
+        "mock",
+        "-n",
+        "4",
+        "--ready-timeout",
+        "0",
+        "--gpu-telemetry",
+        "none",
         "--no-server-metrics",
     ]);
     assert_class(&ran, "connect", "refused");
@@ -149,8 +158,18 @@ fn some_fail_and_the_rest_is_measured() {
 fn a_phase_that_runs_out_of_grace_cancels_what_is_left() {
     let mock = Mock::start(&["--ttft", "60s"]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "-c", "3", "--duration", "300ms", "--grace-period", "200ms",
-        "--gpu-telemetry", "none",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-c",
+        "3",
+        "--duration",
+        "300ms",
+        "--grace-period",
+        "200ms",
+        "--gpu-telemetry",
+        "none",
     ]);
     ran.assert_code(1);
     let result = ran.assert_sound();

@@ -102,8 +102,16 @@ fn a_seamless_phase_shares_its_boundary_and_time_is_cut_into_windows() {
 #[test]
 fn embeddings_have_no_tokens_to_time() {
     let mock = Mock::start(&[]);
-    let ran =
-        run(&["-u", &mock.url, "--endpoint-type", "embeddings", "-n", "6", "--gpu-telemetry", "none"]);
+    let ran = run(&[
+        "-u",
+        &mock.url,
+        "--endpoint-type",
+        "embeddings",
+        "-n",
+        "6",
+        "--gpu-telemetry",
+        "none",
+    ]);
     ran.assert_code(0);
     let result = ran.assert_sound();
     let metrics = &result["phases"][0]["metrics"];
@@ -120,8 +128,17 @@ fn an_answer_that_is_not_streamed_has_latency_and_tokens_but_no_first_token() {
     let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms"]);
     for endpoint in ["chat", "completions"] {
         let ran = run(&[
-            "-u", &mock.url, "--endpoint-type", endpoint, "--no-streaming", "-n", "5", "--osl", "9",
-            "--gpu-telemetry", "none",
+            "-u",
+            &mock.url,
+            "--endpoint-type",
+            endpoint,
+            "--no-streaming",
+            "-n",
+            "5",
+            "--osl",
+            "9",
+            "--gpu-telemetry",
+            "none",
         ]);
         ran.assert_code(0);
         let metrics = &ran.assert_sound()["phases"][0]["metrics"];
@@ -135,7 +152,15 @@ fn an_answer_that_is_not_streamed_has_latency_and_tokens_but_no_first_token() {
 fn a_dry_run_prints_the_plan_and_sends_nothing() {
     let mock = Mock::start(&[]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "--dry-run", "--request-rate", "5", "--duration", "30s",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "--dry-run",
+        "--request-rate",
+        "5",
+        "--duration",
+        "30s",
     ]);
     ran.assert_code(0);
     assert!(ran.stdout.contains("poisson") || ran.stdout.contains("Poisson"), "{}", ran.stdout);
@@ -148,8 +173,22 @@ fn the_same_seed_sends_the_same_prompts_in_the_same_order() {
     let prompts = |seed: &str| {
         let mock = Mock::start(&["--ttft", "2ms", "--itl", "0"]);
         run(&[
-            "-u", &mock.url, "-m", "mock", "-n", "8", "-c", "1", "--seed", seed,
-            "--warmup-request-count", "3", "--gpu-telemetry", "none", "--isl-stddev", "20",
+            "-u",
+            &mock.url,
+            "-m",
+            "mock",
+            "-n",
+            "8",
+            "-c",
+            "1",
+            "--seed",
+            seed,
+            "--warmup-request-count",
+            "3",
+            "--gpu-telemetry",
+            "none",
+            "--isl-stddev",
+            "20",
         ])
         .assert_code(0);
         let truth = mock.truth();
@@ -168,8 +207,22 @@ fn an_open_loop_reports_latency_from_the_planned_time() {
     // One slot, and arrivals faster than it: requests wait in the client.
     let mock = Mock::start(&["--ttft", "40ms", "--itl", "0"]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "--request-rate", "100", "--arrival", "constant", "-c", "1",
-        "-n", "20", "--osl", "1", "--gpu-telemetry", "none",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "--request-rate",
+        "100",
+        "--arrival",
+        "constant",
+        "-c",
+        "1",
+        "-n",
+        "20",
+        "--osl",
+        "1",
+        "--gpu-telemetry",
+        "none",
     ]);
     ran.assert_code(0);
     let result = ran.assert_sound();

@@ -178,7 +178,8 @@ impl Ran {
     /// `run.json`; the output where there is none.
     pub(crate) fn json(&self) -> Value {
         let text = std::fs::read_to_string(self.path("run.json"));
-        let text = text.unwrap_or_else(|_| panic!("no run.json:\n{}\n{}", self.stdout, self.stderr));
+        let text =
+            text.unwrap_or_else(|_| panic!("no run.json:\n{}\n{}", self.stdout, self.stderr));
         serde_json::from_str(&text).unwrap()
     }
 

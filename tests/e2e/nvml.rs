@@ -53,8 +53,18 @@ fn energy_comes_from_the_counter_between_the_boundaries() {
     stub.control("gpus=2\npower_mw=300000\n");
     let mock = Mock::start(&["--ttft", "50ms", "--itl", "5ms"]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "-n", "8", "-c", "2", "--gpu-telemetry", "nvml",
-        "--nvml-lib", stub.path(),
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-n",
+        "8",
+        "-c",
+        "2",
+        "--gpu-telemetry",
+        "nvml",
+        "--nvml-lib",
+        stub.path(),
     ]);
     ran.assert_code(0);
     let result = ran.assert_sound();
@@ -76,7 +86,15 @@ fn a_gpu_without_an_energy_counter_has_null_and_a_reason() {
     stub.control("code_energy=3\n");
     let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms"]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "-n", "4", "--gpu-telemetry", "nvml", "--nvml-lib",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-n",
+        "4",
+        "--gpu-telemetry",
+        "nvml",
+        "--nvml-lib",
         stub.path(),
     ]);
     ran.assert_code(0);
@@ -93,8 +111,22 @@ fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
     stub.control("gpus=1\n");
     let mock = Mock::start(&["--ttft", "200ms", "--itl", "5ms"]);
     let running = start(&[
-        "-u", &mock.url, "-m", "mock", "-n", "6", "-c", "1", "--gpu-telemetry", "nvml",
-        "--nvml-lib", stub.path(), "--gate-timeout", "2s", "--settle-timeout", "1s",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-n",
+        "6",
+        "-c",
+        "1",
+        "--gpu-telemetry",
+        "nvml",
+        "--nvml-lib",
+        stub.path(),
+        "--gate-timeout",
+        "2s",
+        "--settle-timeout",
+        "1s",
     ]);
     running.when("records.jsonl", |text| text.lines().count() >= 1);
     stub.control("gpus=1\nlost=0\n");
@@ -117,7 +149,15 @@ fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
 fn no_library_is_a_disabled_collector_where_it_was_asked_for() {
     let mock = Mock::start(&["--ttft", "3ms", "--itl", "1ms"]);
     let ran = run(&[
-        "-u", &mock.url, "-m", "mock", "-n", "4", "--gpu-telemetry", "nvml", "--nvml-lib",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-n",
+        "4",
+        "--gpu-telemetry",
+        "nvml",
+        "--nvml-lib",
         "/nonexistent/libnvidia-ml.so",
     ]);
     ran.assert_code(0);

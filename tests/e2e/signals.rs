@@ -46,7 +46,18 @@ fn while_waiting_at_a_gate() {
 fn while_sending() {
     let mock = Mock::start(&["--ttft", "20ms", "--itl", "1ms"]);
     let run = start(&[
-        "-u", &mock.url, "-m", "mock", "-c", "4", "-d", "60s", "--osl", "5", "--gpu-telemetry", "none",
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-c",
+        "4",
+        "-d",
+        "60s",
+        "--osl",
+        "5",
+        "--gpu-telemetry",
+        "none",
     ]);
     run.when("records.jsonl", |text| text.lines().count() > 8);
     run.signal(Signal::INT);
@@ -63,9 +74,8 @@ fn while_sending() {
 #[test]
 fn while_draining() {
     let mock = Mock::start(&["--ttft", "60s"]);
-    let run = start(&[
-        "-u", &mock.url, "-m", "mock", "-c", "2", "-n", "2", "--gpu-telemetry", "none",
-    ]);
+    let run =
+        start(&["-u", &mock.url, "-m", "mock", "-c", "2", "-n", "2", "--gpu-telemetry", "none"]);
     run.when("journal.bin", |text| text.contains("sending_complete"));
     run.signal(Signal::TERM);
     let result = assert_cancelled(&run.finish());

@@ -45,6 +45,9 @@ pub struct MockArgs {
     /// Seed of everything that is random
     #[arg(long, default_value = "0", value_name = "N", value_parser = parse::seed)]
     pub seed: u64,
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
+    pub exit_with_stdin: bool,
     /// A fault to inject; may be repeated
     #[arg(long, value_name = "HAZARD")]
     pub hazard: Vec<String>,

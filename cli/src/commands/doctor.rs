@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
+use phasegate_runtime::clock::Clock;
+use phasegate_runtime::telemetry::nvml::NvmlSource;
+
 use crate::args::DoctorArgs;
 use crate::exit::{Exit, Usage, complain};
 use crate::resolve::url::{self, ServerUrl};
@@ -180,6 +183,16 @@ fn descriptors(limit: Option<u64>, concurrency: u32) -> Check {
             Check::fail(WHAT, found, "raise it with ulimit -n, or lower --concurrency")
         }
     }
+}
+
+/// Loads NVML for good and counts its GPUs.
+///
+/// # Errors
+/// One sentence, if it does not load.
+pub fn load_nvml(library: Option<&Path>) -> Result<u32, String> {
+    let library = library.map(Path::to_owned);
+    let source = NvmlSource::open(library, Clock::start())?;
+    Ok(u32::try_from(source.gpus().len()).unwrap_or(u32::MAX))
 }
 
 fn check_nvml(probe: Option<&NvmlProbe>, library: Option<&Path>) -> Check {

@@ -33,9 +33,10 @@ pub fn run(args: &MockArgs) -> Exit {
 }
 
 fn config(args: &MockArgs) -> Result<ServerConfig, String> {
-    let hazards = args.hazard.iter().map(|text| {
-        text.parse::<Hazard>().map_err(|error| format!("--hazard {text}: {error}"))
-    });
+    let hazards = args
+        .hazard
+        .iter()
+        .map(|text| text.parse::<Hazard>().map_err(|error| format!("--hazard {text}: {error}")));
     let config = ServerConfig {
         host: args.host,
         port: args.port,

@@ -1,5 +1,8 @@
-//! The commands, one file each: [`run`], [`doctor`], [`completions`].
+//! The commands, one file each: [`run`], [`mock`], [`replay`], [`doctor`],
+//! [`completions`].
 
 pub mod completions;
 pub mod doctor;
+pub mod mock;
+pub mod replay;
 pub mod run;

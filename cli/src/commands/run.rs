@@ -5,9 +5,11 @@ use phasegate_runtime::secret::Secret;
 
 use crate::args::RunArgs;
 use crate::args::env::Environment;
+use crate::demo::Demo;
 use crate::exit::{Exit, Usage, complain};
-use crate::output::plan;
+use crate::output::{plan, print};
 use crate::resolve::{Resolved, resolve};
+use crate::session;
 
 /// What `--demo` measures.
 #[derive(Debug, Clone)]
@@ -21,11 +23,17 @@ pub struct DemoServer {
 }
 
 impl DemoServer {
+    /// The one that listens at `base`.
+    #[must_use]
+    pub fn at(base: &str) -> Self {
+        let at = |path: &str| format!("{base}{path}");
+        Self { url: at(""), metrics: at("/metrics"), gpus: at("/gpu/metrics") }
+    }
+
     /// One that has not been started: for a dry run.
     #[must_use]
     pub fn planned() -> Self {
-        let at = |path: &str| format!("http://127.0.0.1:0{path}");
-        Self { url: at(""), metrics: at("/metrics"), gpus: at("/gpu/metrics") }
+        Self::at("http://127.0.0.1:0")
     }
 }
 
@@ -43,8 +51,23 @@ pub fn run(args: RunArgs) -> Exit {
     if args.output.dry_run {
         return print(&plan::render(&resolved, args.endpoint.demo));
     }
-    complain("this build has no session that could send the load; only --dry-run works");
-    Exit::Usage
+    if !args.endpoint.demo {
+        return session::execute(resolved);
+    }
+    let demo = match Demo::start(resolved.config.plan.seed()) {
+        Ok(demo) => demo,
+        Err(problem) => {
+            complain(problem);
+            return Exit::ConditionFailed;
+        }
+    };
+    match prepare(args, Some(&demo.server)) {
+        Ok(resolved) => session::execute(resolved),
+        Err(usage) => {
+            complain(usage);
+            Exit::Usage
+        }
+    }
 }
 
 /// Resolves `args` against the process's environment; with `--demo`, `server`
@@ -78,17 +101,5 @@ fn demo(args: &mut RunArgs, server: &DemoServer) {
     }
     if load.request_count.is_none() && load.duration.is_none() {
         load.request_count = Some(100);
-    }
-}
-
-/// Prints results. A reader that went away is no error.
-fn print(text: &str) -> Exit {
-    use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(format!("the output could not be written: {e}"));
-            Exit::ConditionFailed
-        }
-        Ok(()) | Err(_) => Exit::Done,
     }
 }

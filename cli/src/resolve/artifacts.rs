@@ -1,16 +1,16 @@
 //! The artifact directory's name.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// `artifacts/<model>-<time>`, the time in UTC as `20250131T235959Z`. A
 /// character of the model that is awkward in a file name becomes `_`; a model
 /// that is not known yet is `model`.
 #[must_use]
 pub fn default_dir(model: Option<&str>, now: SystemTime) -> PathBuf {
-    let seconds = now.duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or_default();
     let model = file_name(model.unwrap_or("model"));
-    PathBuf::from("artifacts").join(format!("{model}-{}", compact_utc(seconds)))
+    let time = humantime::format_rfc3339_seconds(now).to_string().replace(['-', ':'], "");
+    PathBuf::from("artifacts").join(format!("{model}-{time}"))
 }
 
 /// [`default_dir`] with `<time>`, and `<model>` if that is not known.
@@ -22,28 +22,6 @@ pub fn pattern(model: Option<&str>) -> String {
 fn file_name(model: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' };
     model.chars().take(80).map(plain).collect()
-}
-
-/// Seconds since 1970 as a compact ISO 8601 time.
-fn compact_utc(seconds: u64) -> String {
-    let (year, month, day) = civil(seconds / 86_400);
-    let second = seconds % 86_400;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-/// Days since 1970 as year, month and day of the Gregorian calendar: Howard
-/// Hinnant's `civil_from_days`, for days that are not negative.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ pub mod url;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use phasegate_runtime::config::{ArtifactConfig, ExportLevel, RunConfig};
@@ -48,8 +47,6 @@ pub struct Resolved {
     pub default_dir: bool,
     /// How progress is shown; `None` leaves it to the terminal.
     pub ui: Option<UiArg>,
-    /// The NVML library to load instead of the system's.
-    pub nvml_lib: Option<PathBuf>,
 }
 
 /// Reads the file that `args` name, if they do, and resolves.
@@ -113,8 +110,7 @@ pub fn resolve_with(
         max_error_rate: args.judge.max_error_rate.or(file.limits.max_error_rate),
         strict: args.judge.strict || file.limits.strict.unwrap_or_default(),
     };
-    let nvml_lib = args.telemetry.nvml_lib.clone();
-    Ok(Resolved { config, default_dir: given.is_none(), ui: args.output.ui, nvml_lib })
+    Ok(Resolved { config, default_dir: given.is_none(), ui: args.output.ui })
 }
 
 /// An error at a flag if that gave the value, otherwise at the file's key.

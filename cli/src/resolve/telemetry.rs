@@ -52,6 +52,7 @@ pub(super) fn telemetry(
         Ok(value)
     };
     Ok(TelemetryConfig {
+        nvml_lib: from.nvml_lib.clone(),
         server_metrics,
         server_metrics_interval: interval(
             from.server_metrics_interval,
