@@ -85,6 +85,7 @@ impl Arrivals {
     pub fn advance(&mut self) {
         self.index += 1;
         self.place = self.gaps.place(self.index, self.place);
+        // Where the ramp ends, its two formulas may round a nanosecond apart.
         self.at_ns = self.ramp.nanos_at(self.place).max(self.at_ns);
     }
 

@@ -1,11 +1,14 @@
 //! Registration, barrier, cancellation, the end of the run.
 
+use core::time::Duration;
+
 use super::rig::{End, MS, Rig, S, Start, closed, plan, seamless, secs, ungated};
 use crate::conductor::lifecycle::{PhaseState, RunState};
 use crate::conductor::{ConductorEffect, ConductorEvent, ConductorInput};
 use crate::id::ServiceId;
 use crate::machine::Machine;
 use crate::message::{Envelope, Message, ReleasedBy, ServiceStatus};
+use crate::plan::{GatePlan, Limits, RunPlan};
 use crate::record::CreditEnd;
 use crate::time::Tick;
 
@@ -230,20 +233,31 @@ fn an_early_shutdown_with_nothing_in_flight_ends_at_once() {
 }
 
 #[test]
+fn a_heartbeat_interval_of_zero_still_leaves_the_deadline_in_the_future() {
+    let limits = Limits { heartbeat: Duration::ZERO, ..Limits::default() };
+    let phases = vec![closed("a", 1, 1)];
+    let mut rig = Rig::begun(RunPlan::new(0, phases, GatePlan::default(), limits).unwrap());
+    rig.run_until(3);
+    assert_eq!(rig.now, Tick(3));
+}
+
+#[test]
 fn inputs_and_effects_pass_through_the_journals_format() {
-    let mut rig = Rig::begun(plan(vec![closed("a", 1, 1)]));
-    rig.grant(0, Start);
-    rig.complete(0, 0);
-    for effect in rig.take() {
-        let bytes = postcard::to_allocvec(&effect).unwrap();
-        assert_eq!(postcard::from_bytes::<ConductorEffect>(&bytes).unwrap(), effect);
+    let mut rig = Rig::begun(plan(vec![closed("a", 1, 2)]));
+    rig.refuse(0, Start);
+    rig.grant(0, End);
+    let mut granted = Rig::begun(plan(vec![closed("a", 1, 2)]));
+    granted.grant(0, Start);
+    granted.complete(0, 0);
+    let effects = [rig.take(), granted.take()].concat();
+    for effect in &effects {
+        let bytes = postcard::to_allocvec(effect).unwrap();
+        assert_eq!(postcard::from_bytes::<ConductorEffect>(&bytes).as_ref(), Ok(effect));
+        if let ConductorEffect::Send(envelope) = effect {
+            let input = ConductorInput::Message(envelope.clone());
+            let bytes = postcard::to_allocvec(&input).unwrap();
+            assert_eq!(postcard::from_bytes::<ConductorInput>(&bytes), Ok(input));
+        }
     }
-    let message = rig.messages().first().cloned();
-    assert_eq!(message, None);
-    let mut other = Rig::begun(plan(vec![closed("a", 1, 1)]));
-    for envelope in other.messages() {
-        let input = ConductorInput::Message(envelope);
-        let bytes = postcard::to_allocvec(&input).unwrap();
-        assert_eq!(postcard::from_bytes::<ConductorInput>(&bytes).unwrap(), input);
-    }
+    assert!(effects.iter().any(|e| matches!(e, ConductorEffect::Issue(_))));
 }
