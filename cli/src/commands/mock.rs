@@ -68,8 +68,13 @@ async fn serve(config: ServerConfig, exit_with_stdin: bool) -> Exit {
     if print(&listening) != Exit::Done {
         return Exit::ConditionFailed;
     }
-    server.run(stopped(exit_with_stdin)).await;
-    Exit::Done
+    match server.run(stopped(exit_with_stdin)).await {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(format!("the server stopped: {error}"));
+            Exit::ConditionFailed
+        }
+    }
 }
 
 /// Completes on SIGINT, SIGTERM, or the end of standard input if that is asked

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Parser;
