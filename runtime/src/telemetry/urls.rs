@@ -12,7 +12,11 @@ pub fn parse(text: &str) -> Result<Url, String> {
         let shown = mask(text);
         Err(format!("{shown:?} is not an HTTP URL ({why}); write http://HOST:PORT/PATH"))
     };
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    // `://` may also be in the query of a URL without a scheme.
+    let has_scheme = text.split_once("://").is_some_and(|(scheme, _)| {
+        scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    });
+    let with_scheme = if has_scheme { text.to_owned() } else { format!("http://{text}") };
     match Url::parse(&with_scheme) {
         Err(error) => refuse(&error.to_string()),
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
@@ -149,6 +153,7 @@ mod tests {
         let url = |text| exposition(text).map(String::from);
         assert_eq!(url("h:9400").as_deref(), Ok("http://h:9400/metrics"));
         assert_eq!(url("http://u:p@h/a?b=c#d").as_deref(), Ok("http://u:p@h/a?b=c"));
+        assert_eq!(url("h/a?b=c://d").as_deref(), Ok("http://h/a?b=c://d"));
     }
 
     #[test]

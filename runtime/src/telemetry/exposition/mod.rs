@@ -6,9 +6,9 @@
 //! reading: a line that cannot be read is counted and the first one named, the
 //! rest is used. Timestamps, exemplars and `_created` samples are ignored.
 //!
-//! - [`line`]: one line.
-//! - [`types`]: which family a sample's name belongs to.
-//! - [`families`]: samples into families and series.
+//! - `line`: one line.
+//! - `types`: which family a sample's name belongs to.
+//! - `families`: samples into families and series.
 
 mod families;
 mod line;
