@@ -8,7 +8,7 @@ use phasegate_core::plan::RunPlan;
 use phasegate_runtime::config::RunConfig;
 use phasegate_runtime::session::live::{Live, Stage};
 use phasegate_runtime::session::{self, Done, SessionError};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::run::UiArg;
@@ -48,7 +48,12 @@ pub fn execute(resolved: Resolved) -> Exit {
 
 async fn watched(config: RunConfig, ui: Option<UiArg>) -> Result<Done, SessionError> {
     let (interrupt, wanted) = watch::channel(false);
-    tokio::spawn(listen(interrupt));
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(int), Ok(term)) => drop(tokio::spawn(listen(int, term, interrupt))),
+        (Err(error), _) | (_, Err(error)) => {
+            complain(format!("Ctrl-C will lose what was measured: no signals here: {error}"));
+        }
+    }
     let live = Live::default();
     let mut view = View::new(config.plan.clone(), Progress::new(ui), live.clone());
     let run = session::execute(config, live, wanted);
@@ -67,12 +72,7 @@ async fn watched(config: RunConfig, ui: Option<UiArg>) -> Result<Done, SessionEr
 }
 
 /// The first SIGINT or SIGTERM asks the run to end; the second ends the process.
-async fn listen(interrupt: watch::Sender<bool>) {
-    let (Ok(mut int), Ok(mut term)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return complain("signals cannot be heard here; Ctrl-C will lose what was measured");
-    };
+async fn listen(mut int: Signal, mut term: Signal, interrupt: watch::Sender<bool>) {
     loop {
         tokio::select! {
             biased;

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Mock, Ran, boundary, notes, run};
+use crate::harness::{Mock, Ran, boundary, notes, run, start};
 
 /// A short run against a server with this hazard.
 fn short(hazard: &str, more: &[&str]) -> Ran {
     let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms", "--hazard", hazard]);
     let mut args = vec!["-u", &mock.url, "-m", "mock", "-n", "4", "--osl", "3"];
-    args.extend(["--gpu-telemetry", "none", "--gate-timeout", "1s", "--settle-timeout", "0.5s"]);
+    args.extend(["--gpu-telemetry", "none"]);
+    if !more.contains(&"--gate-timeout") {
+        args.extend(["--gate-timeout", "1s", "--settle-timeout", "0.5s"]);
+    }
     args.extend(more);
     run(&args)
 }
@@ -50,7 +53,7 @@ fn assert_nothing_invented(phase: &Value) {
 #[test]
 fn metrics_that_never_answer() {
     let ran = short("metrics-hang", &[]);
-    assert_incomplete(&ran, "within");
+    assert_incomplete(&ran, "in time");
     // Two gates of one second, and what the rest of the run takes.
     assert!(ran.took < Duration::from_secs(20), "{:?}", ran.took);
 }
@@ -68,19 +71,19 @@ fn metrics_that_answer_500() {
 #[test]
 fn metrics_of_200_megabytes() {
     let ran = short("metrics-huge:200MB", &["--gate-timeout", "5s"]);
-    let result = assert_incomplete(&ran, "MiB");
+    let result = assert_incomplete(&ran, "limit of");
     let peak = result["client"]["peak_rss_mib"].as_f64().unwrap();
     assert!(peak < 400.0, "{peak} MiB: the body was kept");
 }
 
 #[test]
 fn metrics_that_trickle() {
-    assert_incomplete(&short("metrics-trickle:100", &[]), "within");
+    assert_incomplete(&short("metrics-trickle:100", &[]), "in time");
 }
 
 #[test]
 fn metrics_slower_than_the_gate() {
-    assert_incomplete(&short("metrics-delay:3s", &[]), "within");
+    assert_incomplete(&short("metrics-delay:3s", &[]), "in time");
 }
 
 #[test]
@@ -100,9 +103,10 @@ fn metrics_that_are_slow_but_in_time_are_complete() {
 
 #[test]
 fn an_exporter_that_dies_between_start_and_end() {
-    // Alive for the first scrapes, which the START boundary is among.
-    let mock = Mock::start(&["--ttft", "400ms", "--itl", "1ms", "--hazard", "metrics-die-after:4"]);
-    let ran = run(&[
+    let mock = Mock::start(&["--ttft", "200ms", "--itl", "1ms"]);
+    let exporter = Mock::start(&[]);
+    let metrics = format!("{}/metrics", exporter.url);
+    let running = start(&[
         "-u",
         &mock.url,
         "-m",
@@ -119,7 +123,12 @@ fn an_exporter_that_dies_between_start_and_end() {
         "1s",
         "--settle-timeout",
         "0.5s",
+        "--server-metrics",
+        &metrics,
     ]);
+    running.when("records.jsonl", |text| text.lines().count() >= 1);
+    drop(exporter);
+    let ran = running.finish();
     ran.assert_code(0);
     let result = ran.assert_sound();
     let phase = &result["phases"][0];
@@ -161,10 +170,13 @@ fn a_gpu_exporter_that_hangs_leaves_energy_unknown() {
 
 #[test]
 fn a_counter_that_falls_inside_the_phase_contaminates_it() {
-    let ran = short("reset-counters:2", &[]);
+    // 20 requests of warm-up, and the server forgets them after the second
+    // measured one.
+    let ran = short("reset-counters:22", &["--warmup-request-count", "20"]);
     ran.assert_code(0);
     let result = ran.assert_sound();
-    let phase = &result["phases"][0];
+    assert_eq!(result["phases"][0]["verdict"], "clean");
+    let phase = &result["phases"][1];
     assert_eq!(phase["verdict"], "contaminated", "{}", notes(phase));
     let reset = |name: &str| {
         let metrics = phase["server_metrics"].as_array().unwrap();

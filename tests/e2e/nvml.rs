@@ -1,55 +1,17 @@
 //! GPUs through NVML's C ABI: a stub library, compiled here.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use serde_json::Value;
 
 use crate::harness::{Mock, boundary, notes, run, start};
 
-/// The stub, compiled into a folder of its own, with its control file; `None`
-/// where there is no C compiler.
-struct Stub {
-    library: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Stub {
-    fn compile() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let library = dir.path().join("libnvidia-ml.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/nvml_stub/stub.c");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(&library)
-            .arg(source)
-            .arg("-ldl")
-            .status();
-        match compiled {
-            Ok(status) => assert!(status.success(), "the stub does not compile"),
-            Err(error) => {
-                eprintln!("skipped: no C compiler ({error})");
-                return None;
-            }
-        }
-        Some(Self { library, _dir: dir })
-    }
-
-    fn control(&self, text: &str) {
-        let path = format!("{}.control", self.library.display());
-        // Moved into place: the stub must not read half of it.
-        std::fs::write(format!("{path}.new"), text).unwrap();
-        std::fs::rename(format!("{path}.new"), path).unwrap();
-    }
-
-    fn path(&self) -> &str {
-        self.library.to_str().unwrap()
-    }
-}
+#[path = "../../runtime/tests/nvml_stub/mod.rs"]
+mod nvml_stub;
+use nvml_stub::Stub;
 
 #[test]
 fn energy_comes_from_the_counter_between_the_boundaries() {
-    let Some(stub) = Stub::compile() else { return };
+    let Some(stub) = Stub::build(&[]) else { return };
+    let path = stub.path();
     stub.control("gpus=2\npower_mw=300000\n");
     let mock = Mock::start(&["--ttft", "50ms", "--itl", "5ms"]);
     let ran = run(&[
@@ -64,7 +26,7 @@ fn energy_comes_from_the_counter_between_the_boundaries() {
         "--gpu-telemetry",
         "nvml",
         "--nvml-lib",
-        stub.path(),
+        path.to_str().unwrap(),
     ]);
     ran.assert_code(0);
     let result = ran.assert_sound();
@@ -82,7 +44,8 @@ fn energy_comes_from_the_counter_between_the_boundaries() {
 
 #[test]
 fn a_gpu_without_an_energy_counter_has_null_and_a_reason() {
-    let Some(stub) = Stub::compile() else { return };
+    let Some(stub) = Stub::build(&[]) else { return };
+    let path = stub.path();
     stub.control("code_energy=3\n");
     let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms"]);
     let ran = run(&[
@@ -95,7 +58,7 @@ fn a_gpu_without_an_energy_counter_has_null_and_a_reason() {
         "--gpu-telemetry",
         "nvml",
         "--nvml-lib",
-        stub.path(),
+        path.to_str().unwrap(),
     ]);
     ran.assert_code(0);
     let result = ran.assert_sound();
@@ -107,7 +70,8 @@ fn a_gpu_without_an_energy_counter_has_null_and_a_reason() {
 
 #[test]
 fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
-    let Some(stub) = Stub::compile() else { return };
+    let Some(stub) = Stub::build(&[]) else { return };
+    let path = stub.path();
     stub.control("gpus=1\n");
     let mock = Mock::start(&["--ttft", "200ms", "--itl", "5ms"]);
     let running = start(&[
@@ -122,7 +86,7 @@ fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
         "--gpu-telemetry",
         "nvml",
         "--nvml-lib",
-        stub.path(),
+        path.to_str().unwrap(),
         "--gate-timeout",
         "2s",
         "--settle-timeout",
@@ -146,7 +110,7 @@ fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
 }
 
 #[test]
-fn no_library_is_a_disabled_collector_where_it_was_asked_for() {
+fn no_library_where_one_was_asked_for_is_named_and_the_phase_is_incomplete() {
     let mock = Mock::start(&["--ttft", "3ms", "--itl", "1ms"]);
     let ran = run(&[
         "-u",
@@ -163,8 +127,10 @@ fn no_library_is_a_disabled_collector_where_it_was_asked_for() {
     ran.assert_code(0);
     let result = ran.assert_sound();
     let text = result.to_string();
-    assert!(text.contains("gpu_telemetry/nvml"), "{result:#}");
-    assert!(text.contains("libnvidia-ml"), "the reason names the library: {result:#}");
+    assert!(text.contains("gpu_telemetry/nvml") && text.contains("libnvidia-ml"), "not named");
+    let nvml = boundary(&result, "profiling", "start")["collectors"].as_array().unwrap().clone();
+    let nvml = nvml.iter().find(|c| c["service_id"] == "gpu_telemetry/nvml").unwrap();
+    assert_eq!(nvml["status"], "failed");
     assert_eq!(result["phases"][0]["gpus"], serde_json::json!([]));
     assert_eq!(result["phases"][0]["verdict"], "incomplete");
 }

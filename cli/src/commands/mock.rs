@@ -56,6 +56,14 @@ fn config(args: &MockArgs) -> Result<ServerConfig, String> {
 }
 
 async fn serve(config: ServerConfig, exit_with_stdin: bool) -> Exit {
+    // Heard from before the address is printed, since whoever reads it may ask
+    // for the end at once.
+    let (Ok(mut int), Ok(mut term)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        complain("signals cannot be heard here, so the server could not be stopped");
+        return Exit::ConditionFailed;
+    };
     let (host, port) = (config.host, config.port);
     let server = match Server::bind(config).await {
         Ok(server) => server,
@@ -68,7 +76,15 @@ async fn serve(config: ServerConfig, exit_with_stdin: bool) -> Exit {
     if print(&listening) != Exit::Done {
         return Exit::ConditionFailed;
     }
-    match server.run(stopped(exit_with_stdin)).await {
+    let stopped = async {
+        tokio::select! {
+            biased;
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            () = stdin_ended(), if exit_with_stdin => {}
+        }
+    };
+    match server.run(stopped).await {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(format!("the server stopped: {error}"));
@@ -77,23 +93,8 @@ async fn serve(config: ServerConfig, exit_with_stdin: bool) -> Exit {
     }
 }
 
-/// Completes on SIGINT, SIGTERM, or the end of standard input if that is asked
-/// for.
-async fn stopped(with_stdin: bool) {
-    let (Ok(mut int), Ok(mut term)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return complain("signals cannot be heard here; kill the process to stop it");
-    };
-    let stdin = async {
-        let mut stdin = tokio::io::stdin();
-        let mut buffer = [0; 64];
-        while with_stdin && stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
-    };
-    tokio::select! {
-        biased;
-        _ = int.recv() => {}
-        _ = term.recv() => {}
-        () = stdin, if with_stdin => {}
-    }
+async fn stdin_ended() {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
 }

@@ -46,7 +46,7 @@ pub(super) struct CollectorExecutor {
     id: ServiceId,
     bus: Bus,
     live: Live,
-    source: Option<Arc<dyn Source>>,
+    source: Arc<dyn Source>,
     local: mpsc::Sender<CollectorInput>,
     writer: ReadingWriter,
     shelf: Arc<Mutex<Shelf>>,
@@ -59,7 +59,7 @@ impl CollectorExecutor {
         id: ServiceId,
         bus: Bus,
         live: Live,
-        source: Option<Arc<dyn Source>>,
+        source: Arc<dyn Source>,
         local: mpsc::Sender<CollectorInput>,
         writer: ReadingWriter,
     ) -> Self {
@@ -77,7 +77,7 @@ impl CollectorExecutor {
     }
 
     fn start(&mut self, read: ReadId, purpose: Purpose) {
-        let Some(source) = self.source.clone() else { return };
+        let source = Arc::clone(&self.source);
         let (shelf, local) = (Arc::clone(&self.shelf), self.local.clone());
         let task = tokio::spawn(async move {
             let taken = source.read().await;
@@ -109,7 +109,7 @@ impl CollectorExecutor {
                     older.decided |= older.boundary == boundary;
                 }
             }
-            let source = self.source.as_ref().map_or_else(String::new, |s| s.name().to_owned());
+            let source = self.source.name().to_owned();
             let failed = taken.body.is_err();
             let reading = Reading {
                 service: self.id.clone(),

@@ -331,6 +331,19 @@ impl Run {
         let plan = self.config.plan.clone();
         let (bus, live) = (self.bus.clone(), self.live.clone());
 
+        // First, so that it is there to hear the others register.
+        let machine = self.settings.controller(&plan);
+        let spec = Spec {
+            number: node::CONTROLLER,
+            id: ServiceId::controller(),
+            first: ControllerInput::Start,
+            wrap: ControllerInput::Message,
+            sleeper: Sleeper::Wheel,
+            max_effects: machine.max_effects(),
+        };
+        let executor = ControllerExecutor { bus: bus.clone(), live: live.clone() };
+        let controller = self.spawn::<Controller, _>(machine, spec, |_| executor);
+
         let spec = Spec {
             number: node::LEDGER,
             id: ServiceId::ledger(),
@@ -360,23 +373,11 @@ impl Run {
             .map_err(|error| SessionError::Config(error.to_string()))?;
         let engine = Arc::new(engine);
 
-        let machine = self.settings.controller(&plan);
-        let spec = Spec {
-            number: node::CONTROLLER,
-            id: ServiceId::controller(),
-            first: ControllerInput::Start,
-            wrap: ControllerInput::Message,
-            sleeper: Sleeper::Wheel,
-            max_effects: machine.max_effects(),
-        };
-        let executor = ControllerExecutor { bus: bus.clone(), live: live.clone() };
-        let controller = self.spawn::<Controller, _>(machine, spec, |_| executor);
-
         let mut collectors = Vec::new();
         for (number, (opened, machine)) in
             (node::COLLECTORS..).zip(opened.into_iter().zip(self.settings.collectors()))
         {
-            collectors.push(self.spawn_collector(number, opened, machine).await);
+            collectors.push(self.spawn_collector(number, opened, machine));
         }
 
         let machine = self.settings.conductor(&plan);
@@ -423,7 +424,7 @@ impl Run {
         })
     }
 
-    async fn spawn_collector(
+    fn spawn_collector(
         &self,
         number: u8,
         opened: Opened,
@@ -443,20 +444,12 @@ impl Run {
             sleeper: Sleeper::Wheel,
             max_effects: 64,
         };
-        let (source, disabled) = match opened.source {
-            Ok(source) => (Some(source), None),
-            Err(reason) => (None, Some(reason)),
-        };
         let (bus, live) = (self.bus.clone(), self.live.clone());
         let lines = file.sender();
-        let spawned = self.spawn::<Collector, _>(machine, spec, |local| {
+        self.spawn::<Collector, _>(machine, spec, |local| {
             let writer = ReadingWriter::new(lines);
-            CollectorExecutor::new(id, bus, live, source, local.clone(), writer)
-        });
-        if let Some(reason) = disabled {
-            let _ = spawned.local.send(CollectorInput::Disable { reason }).await;
-        }
-        spawned
+            CollectorExecutor::new(id, bus, live, opened.source, local.clone(), writer)
+        })
     }
 }
 

@@ -1,35 +1,59 @@
 //! Opens what is to be read.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use phasegate_core::ServiceId;
 use phasegate_core::collector::CollectorPlan;
 use phasegate_core::id::Domain;
+use phasegate_core::message::{CollectError, CollectErrorKind};
 use phasegate_core::plan::RunPlan;
 
 use super::live::Live;
 use crate::clock::Clock;
 use crate::config::{GpuConfig, TelemetryConfig};
-use crate::telemetry::Source;
 use crate::telemetry::dcgm::DcgmSource;
 use crate::telemetry::fetch::Fetch;
 use crate::telemetry::nvml::NvmlSource;
 use crate::telemetry::prometheus::PrometheusSource;
 use crate::telemetry::urls;
+use crate::telemetry::{Source, Taken};
 
 /// A collector to be, with its source.
 pub(super) struct Opened {
     pub plan: CollectorPlan,
-    pub source: Result<Arc<dyn Source>, String>,
+    pub source: Arc<dyn Source>,
+}
+
+/// A source that could not be opened: every reading fails with the reason, so
+/// that each boundary and each phase says what it lacks.
+struct Closed {
+    name: String,
+    reason: String,
+    clock: Clock,
+}
+
+impl Source for Closed {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read(&self) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
+        let now = self.clock.now();
+        let error = CollectError::new(CollectErrorKind::Unreachable, &*self.reason);
+        let taken = Taken { start: now, first_byte: None, end: now, body: Err(error) };
+        Box::pin(std::future::ready(taken))
+    }
 }
 
 /// A periodic reading may take so long before it is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens every source. One that cannot be opened becomes a disabled collector,
-/// so that the result names it; only the NVML that nobody asked for by name is
-/// left out.
+/// Opens every source. One that cannot be opened stays in the run as one whose
+/// readings fail, so that the result names it; only the NVML that nobody asked
+/// for by name is left out.
 pub(super) fn open(
     config: &TelemetryConfig,
     plan: &RunPlan,
@@ -44,6 +68,9 @@ pub(super) fn open(
         heartbeat: plan.limits().heartbeat,
         read_timeout: READ_TIMEOUT,
     };
+    let closed = |name: &str, reason: String| -> Arc<dyn Source> {
+        Arc::new(Closed { name: name.to_owned(), reason, clock })
+    };
     let mut opened = Vec::new();
     for url in &config.server_metrics {
         let source = PrometheusSource::new(url, Arc::clone(fetch), clock);
@@ -53,7 +80,10 @@ pub(super) fn open(
                 Domain::server_metrics(),
                 config.server_metrics_interval,
             ),
-            source: source.map(|source| Arc::new(source) as Arc<dyn Source>),
+            source: source.map_or_else(
+                |reason| closed(&short(url), reason),
+                |s| Arc::new(s) as Arc<dyn Source>,
+            ),
         });
     }
     let gpu = |name: &str| {
@@ -70,7 +100,10 @@ pub(super) fn open(
                 }
                 source => opened.push(Opened {
                     plan: gpu("nvml"),
-                    source: source.map(|source| Arc::new(source) as Arc<dyn Source>),
+                    source: source.map_or_else(
+                        |reason| closed("nvml", reason),
+                        |s| Arc::new(s) as Arc<dyn Source>,
+                    ),
                 }),
             }
         }
@@ -79,7 +112,10 @@ pub(super) fn open(
                 let source = DcgmSource::new(url, Arc::clone(fetch), clock);
                 opened.push(Opened {
                     plan: gpu(&short(url)),
-                    source: source.map(|source| Arc::new(source) as Arc<dyn Source>),
+                    source: source.map_or_else(
+                        |reason| closed(&short(url), reason),
+                        |s| Arc::new(s) as Arc<dyn Source>,
+                    ),
                 });
             }
         }
