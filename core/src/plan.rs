@@ -63,6 +63,7 @@ pub enum Arrival {
 
 /// When a phase stops sending: at whichever is reached first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StopFields", into = "StopFields")]
 pub enum Stop {
     /// After this many requests.
     Requests(u64),
@@ -70,6 +71,32 @@ pub enum Stop {
     Duration(Duration),
     /// Either.
     Either(u64, Duration),
+}
+
+/// [`Stop`] as it is written.
+#[derive(Serialize, Deserialize)]
+struct StopFields {
+    requests: Option<u64>,
+    #[serde(with = "crate::time::seconds::option")]
+    duration: Option<Duration>,
+}
+
+impl From<Stop> for StopFields {
+    fn from(stop: Stop) -> Self {
+        Self { requests: stop.requests(), duration: stop.duration() }
+    }
+}
+
+impl TryFrom<StopFields> for Stop {
+    type Error = &'static str;
+    fn try_from(fields: StopFields) -> Result<Self, &'static str> {
+        match (fields.requests, fields.duration) {
+            (Some(n), Some(d)) => Ok(Self::Either(n, d)),
+            (Some(n), None) => Ok(Self::Requests(n)),
+            (None, Some(d)) => Ok(Self::Duration(d)),
+            (None, None) => Err("a phase needs requests, a duration or both to stop at"),
+        }
+    }
 }
 
 impl Stop {
@@ -109,9 +136,11 @@ pub struct PhasePlan {
     pub stop: Stop,
     /// Rate or concurrency grows linearly from (nearly) nothing to its value
     /// over this time; zero means at once.
+    #[serde(with = "crate::time::seconds")]
     pub ramp: Duration,
     /// How long requests in flight may go on after sending stopped; `None`
     /// leaves them until the request timeout ends them.
+    #[serde(with = "crate::time::seconds::option")]
     pub grace: Option<Duration>,
 }
 
@@ -121,8 +150,10 @@ pub struct GatePlan {
     /// Without gates there are no boundary readings.
     pub enabled: bool,
     /// A gate is released after this long, whatever is missing.
+    #[serde(with = "crate::time::seconds")]
     pub timeout: Duration,
     /// The part of it that may be spent on settling.
+    #[serde(with = "crate::time::seconds")]
     pub settle_timeout: Duration,
 }
 
@@ -141,19 +172,25 @@ impl Default for GatePlan {
 pub struct Limits {
     /// How long services may take to be ready before the run starts without
     /// them.
+    #[serde(with = "crate::time::seconds")]
     pub service_start: Duration,
     /// Time between two heartbeats of a service.
+    #[serde(with = "crate::time::seconds")]
     pub heartbeat: Duration,
     /// So many heartbeats missed in a row and the service is evicted.
     pub heartbeat_misses: u32,
     /// After credits are complete, how long the ledger waits for records.
+    #[serde(with = "crate::time::seconds")]
     pub credits_complete_fallback: Duration,
     /// One request takes at most this long.
+    #[serde(with = "crate::time::seconds")]
     pub request_timeout: Duration,
     /// After cancelling what is left of a phase, how long it may take to come
     /// back before it is written off.
+    #[serde(with = "crate::time::seconds")]
     pub drain: Duration,
     /// The longest grace after Ctrl-C; a shorter configured one holds.
+    #[serde(with = "crate::time::seconds")]
     pub cancel_grace: Duration,
 }
 

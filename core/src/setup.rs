@@ -45,6 +45,7 @@ pub struct Settings {
     /// Answers have output tokens (embeddings have none).
     pub produces_tokens: bool,
     /// How long to wait for the endpoint.
+    #[serde(with = "crate::time::seconds")]
     pub ready_timeout: Duration,
 }
 

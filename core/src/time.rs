@@ -74,6 +74,68 @@ impl fmt::Display for Tick {
     }
 }
 
+/// Durations in JSON as seconds, exact to the nanosecond up to ten days; in
+/// binary as nanoseconds. For `#[serde(with = "…")]`.
+pub mod seconds {
+    use core::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes a duration.
+    ///
+    /// # Errors
+    /// The serialiser's.
+    pub fn serialize<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            s.serialize_f64(super::nanos(*duration) as f64 / 1e9)
+        } else {
+            s.serialize_u64(super::nanos(*duration))
+        }
+    }
+
+    /// Reads a duration.
+    ///
+    /// # Errors
+    /// If the number is negative, not finite or beyond what can be told.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        if d.is_human_readable() {
+            let seconds = f64::deserialize(d)?;
+            let checked = Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)?;
+            // The check rounds down; this finds the nanosecond that was written.
+            let nanos = (seconds * 1e9).round();
+            Ok(if nanos < 1e18 { Duration::from_nanos(nanos as u64) } else { checked })
+        } else {
+            u64::deserialize(d).map(Duration::from_nanos)
+        }
+    }
+
+    /// The same for a duration that may be absent.
+    pub mod option {
+        use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
+
+        #[derive(Serialize, Deserialize)]
+        #[serde(transparent)]
+        struct Seconds(#[serde(with = "super")] Duration);
+
+        /// Writes a duration, or that there is none.
+        ///
+        /// # Errors
+        /// The serialiser's.
+        pub fn serialize<S: Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+            d.map(Seconds).serialize(s)
+        }
+
+        /// Reads a duration, or that there is none.
+        ///
+        /// # Errors
+        /// As for one duration.
+        pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<Seconds>::deserialize(d)?.map(|seconds| seconds.0))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +146,23 @@ mod tests {
         assert_eq!(Tick::ZERO - Duration::from_secs(1), Tick::ZERO);
         assert_eq!(Tick(3).since(Tick(5)), Duration::ZERO);
         assert_eq!(nanos(Duration::MAX), u64::MAX);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn seconds_are_exact_to_the_nanosecond(nanos in 0_u64..864_000_000_000_000) {
+            #[derive(serde::Serialize, serde::Deserialize)]
+            struct Both {
+                #[serde(with = "seconds")]
+                one: Duration,
+                #[serde(with = "seconds::option")]
+                other: Option<Duration>,
+            }
+            let one = Duration::from_nanos(nanos);
+            let text = serde_json::to_string(&Both { one, other: Some(one) }).unwrap();
+            let back: Both = serde_json::from_str(&text).unwrap();
+            proptest::prop_assert_eq!((back.one, back.other), (one, Some(one)));
+        }
     }
 
     #[test]

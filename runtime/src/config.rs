@@ -27,6 +27,7 @@ pub struct RunConfig {
     /// if it completed within all of them.
     pub goodput: BTreeMap<String, f64>,
     /// How long to wait for the endpoint to become ready; zero does not ask.
+    #[serde(with = "phasegate_core::time::seconds")]
     pub ready_timeout: Duration,
     /// Exit 1 if a profiling phase has a higher share of errors (0 to 1).
     pub max_error_rate: Option<f64>,
@@ -122,10 +123,12 @@ pub struct TelemetryConfig {
     /// Prometheus endpoints, resolved; empty means none.
     pub server_metrics: Vec<String>,
     /// Time between two periodic readings of them.
+    #[serde(with = "phasegate_core::time::seconds")]
     pub server_metrics_interval: Duration,
     /// Where GPU telemetry comes from.
     pub gpu: GpuConfig,
     /// Time between two periodic readings of it.
+    #[serde(with = "phasegate_core::time::seconds")]
     pub gpu_interval: Duration,
     /// The NVML library; the system's where `None`.
     pub nvml_lib: Option<PathBuf>,

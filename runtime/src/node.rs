@@ -64,11 +64,24 @@ where
     let mut next = Some(parts.first);
     let mut local_open = true;
     let mut stop_open = true;
+    // Envelopes that were there before a deadline that has come.
+    let mut before_deadline: Option<usize> = None;
     loop {
-        // A deadline that has come goes before further inputs: a flood of them
-        // must not hold up a gate timeout.
         let now = parts.clock.now();
         let deadline = machine.next_deadline().map(|d| d.at);
+        if next.is_none() && deadline.is_some_and(|at| at <= now) {
+            // A deadline that has come goes before further inputs, since a flood
+            // of them must not hold up a gate timeout; but not before what had
+            // already arrived: after a stall of this process, queued heartbeats
+            // would otherwise count as silence.
+            let left = before_deadline.get_or_insert_with(|| parts.bus.len());
+            if *left > 0 {
+                *left -= 1;
+                next = parts.bus.try_recv().ok().map(parts.wrap);
+            }
+        } else {
+            before_deadline = None;
+        }
         if let Some(input) = next.take() {
             let bytes = parts.recorder.encode(&input);
             machine.handle(now, input, &mut effects);

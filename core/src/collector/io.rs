@@ -17,10 +17,13 @@ pub struct CollectorPlan {
     pub domain: Domain,
     /// Time between the planned moments of two periodic readings; zero takes
     /// none.
+    #[serde(with = "crate::time::seconds")]
     pub interval: Duration,
     /// Time between two heartbeats; at least 1 ms.
+    #[serde(with = "crate::time::seconds")]
     pub heartbeat: Duration,
     /// How long a periodic reading may take.
+    #[serde(with = "crate::time::seconds")]
     pub read_timeout: Duration,
 }
 

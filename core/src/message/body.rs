@@ -126,9 +126,11 @@ pub struct BaselineRequest {
     pub attempt: u32,
     /// How much of the gate's time is left: a reading that takes longer is
     /// late.
+    #[serde(with = "crate::time::seconds")]
     pub budget: Duration,
     /// How long to wait at most for the source to settle; part of `budget`.
     /// Zero asks for one reading as it is.
+    #[serde(with = "crate::time::seconds")]
     pub settle: Duration,
     /// The client's own count.
     #[serde(default)]
