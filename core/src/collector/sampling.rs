@@ -135,7 +135,7 @@ impl Sampling {
             read,
             budget,
             deadline,
-            settle_end: (!settle.is_zero()).then(|| (now + settle).min(deadline)),
+            settle_end: (!settle.is_zero()).then(|| now + settle),
             resume: Tick::NEVER,
             pause: FIRST_SETTLE_PAUSE,
             readings: 0,
@@ -183,7 +183,6 @@ impl Sampling {
         let settled = match (self.settle_end, fingerprint) {
             (None, _) | (Some(_), None) => None,
             (Some(_), Some(_)) if before == fingerprint => Some(true),
-            (Some(end), Some(_)) if now >= end => Some(false),
             (Some(_), Some(_)) => {
                 self.pause(now + self.pause);
                 self.pause = (self.pause * 2).min(LONGEST_SETTLE_PAUSE);

@@ -117,7 +117,6 @@ pub enum BaselineTimer {
 }
 
 impl TimerKey for BaselineTimer {
-    // A timeout first: what it closes is not asked for again.
     const ALL: &'static [Self] = &[Self::Timeout, Self::Retry];
 }
 
@@ -313,21 +312,19 @@ impl BaselineCoordinator {
     fn fire(&mut self, now: Tick, out: &mut impl Sink<BaselineEffect>) {
         self.now = self.now.max(now);
         self.rearm();
-        while let Some(timer) = self.timers.pop_due(now) {
+        while self.timers.pop_due(now).is_some() {
             for mark in self.open_marks() {
                 let Some(boundary) = self.boundaries.get_mut(&mark) else {
                     continue;
                 };
-                match timer {
-                    BaselineTimer::Timeout if boundary.deadline <= now => {
-                        self.close(now, mark, BoundaryEvent::Timeout, ReleasedBy::Timeout, out);
-                    }
-                    BaselineTimer::Retry if boundary.retry.is_some_and(|at| at <= now) => {
-                        boundary.plan_retry(now);
-                        say_waiting(boundary, out);
-                        self.ask_pending(now, mark, out);
-                    }
-                    BaselineTimer::Timeout | BaselineTimer::Retry => {}
+                // The timeout first, also where both were due while the driver
+                // slept: what it closes is not asked for again.
+                if boundary.deadline <= now {
+                    self.close(now, mark, BoundaryEvent::Timeout, ReleasedBy::Timeout, out);
+                } else if boundary.retry <= now {
+                    boundary.plan_retry(now);
+                    say_waiting(boundary, out);
+                    self.ask_pending(now, mark, out);
                 }
             }
             self.rearm();
@@ -337,7 +334,7 @@ impl BaselineCoordinator {
     fn rearm(&mut self) {
         let open = || self.open.iter().filter_map(|mark| self.boundaries.get(mark));
         let timeout = open().map(|b| b.deadline).min();
-        let retry = open().filter_map(|b| b.retry).min();
+        let retry = open().map(|b| b.retry).min();
         self.timers.set_or_clear(BaselineTimer::Timeout, timeout);
         self.timers.set_or_clear(BaselineTimer::Retry, retry);
     }

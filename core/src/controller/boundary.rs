@@ -104,7 +104,7 @@ pub(super) struct Boundary {
     pub(super) asker: ServiceId,
     pub(super) state: BoundaryState,
     pub(super) deadline: Tick,
-    pub(super) retry: Option<Tick>,
+    pub(super) retry: Tick,
     pub(super) asked: BTreeMap<ServiceId, Asked>,
     /// The last list of unanswered collectors that was reported.
     pub(super) said: Option<Vec<ServiceId>>,
@@ -132,7 +132,7 @@ impl Boundary {
             asker,
             state: BoundaryState::Unasked,
             deadline: now + gate.timeout,
-            retry: None,
+            retry: Tick::NEVER,
             asked: collectors.into_iter().map(asked).collect(),
             said: None,
             command,
@@ -160,9 +160,9 @@ impl Boundary {
         }
     }
 
-    /// Arms the next repetition, if it would still be before the timeout.
+    /// Arms the next repetition.
     pub(super) fn plan_retry(&mut self, now: Tick) {
-        self.retry = Some(now + self.backoff).filter(|at| *at < self.deadline);
+        self.retry = now + self.backoff;
         self.backoff = (self.backoff * 2).min(LONGEST_RETRY);
     }
 
@@ -236,7 +236,6 @@ impl Boundary {
             }
         }
         self.closed = Some((now, by));
-        self.retry = None;
         self.said = None;
     }
 

@@ -421,11 +421,10 @@ impl Machine for Controller {
     type Timer = ControllerTimer;
 
     fn handle(&mut self, now: Tick, input: ControllerInput, out: &mut impl Sink<ControllerEffect>) {
-        // Before timers: whoever has just been heard is not silent.
+        // Before anything is fired: whoever has just been heard is not silent.
         if let ControllerInput::Message(envelope) = &input {
             self.registry.heard(&envelope.from, now);
         }
-        self.fire(now, out);
         match input {
             ControllerInput::Start => {
                 if self.step(RunEvent::Start) {

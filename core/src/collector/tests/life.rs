@@ -122,6 +122,16 @@ fn heartbeats_of_a_disabled_one_repeat_that_it_is() {
 }
 
 #[test]
+fn one_that_is_disabled_after_credits_were_complete_hands_in_nothing_more() {
+    let mut rig = Rig::quiet();
+    rig.say(Message::CreditsComplete(CreditsComplete::default()));
+    rig.input(CollectorInput::Disable { reason: "x".to_owned() });
+    rig.take();
+    rig.at(1_000);
+    assert_eq!(rig.messages().len(), 1);
+}
+
+#[test]
 fn stop_and_shutdown_end_it_once() {
     for told in [false, true] {
         let mut rig = Rig::started();

@@ -10,6 +10,8 @@ use crate::machine::EffectBuf;
 #[derive(Debug, Clone)]
 enum Op {
     Wait(u64),
+    /// The driver is late: it wakes the machine after all this time at once.
+    Stall(u64),
     Ask(usize, BaselineKind, u64, u64),
     /// Ends one of the readings under way, or one that is not.
     Done(usize, Option<u64>),
@@ -27,6 +29,7 @@ fn op() -> impl Strategy<Value = Op> {
     let hash = prop_oneof![Just(None), (0u64..2).prop_map(Some)];
     prop_oneof![
         20 => (0u64..700).prop_map(Op::Wait),
+        3 => (0u64..1_500).prop_map(Op::Stall),
         20 => (0usize..2, kind, 0u64..6_000, 0u64..3_000)
             .prop_map(|(p, k, b, s)| Op::Ask(p, k, b, s.min(b))),
         30 => (0usize..4, hash).prop_map(|(i, h)| Op::Done(i, h)),
@@ -50,6 +53,8 @@ struct Asked {
 struct Checked {
     collector: Collector,
     now: Tick,
+    /// By how much the driver has been late, in all.
+    late: Duration,
     finished: bool,
     under_way: BTreeMap<ReadId, (Purpose, Tick)>,
     done: BTreeMap<ReadId, (Purpose, Tick, Tick)>,
@@ -63,6 +68,7 @@ impl Checked {
         let mut checked = Self {
             collector: Collector::new(plan()),
             now: Tick::ZERO,
+            late: Duration::ZERO,
             finished: false,
             under_way: BTreeMap::new(),
             done: BTreeMap::new(),
@@ -137,7 +143,7 @@ impl Checked {
         if let Some(first) = self.answers.get(&key) {
             assert_eq!(*first, ack, "the same answer for ever");
         } else {
-            assert!(self.now <= asked.at + asked.budget, "answered in time");
+            assert!(self.now <= asked.at + asked.budget + self.late, "answered in time");
             self.answers.insert(key, ack);
         }
     }
@@ -163,6 +169,12 @@ impl Checked {
     fn apply(&mut self, op: Op) {
         match op {
             Op::Wait(ms) => self.wait(ms),
+            Op::Stall(ms) => {
+                let late = Duration::from_millis(ms);
+                self.now = self.now + late;
+                self.late += late;
+                self.feed(None);
+            }
             Op::Ask(index, kind, budget, settle) => {
                 let request = request(index, kind, budget, settle);
                 let (at, budget) = (self.now, request.budget);

@@ -228,7 +228,11 @@ fn a_restarted_collector_is_asked_again_at_once() {
     assert_eq!((again[0].1.attempt, again[0].0.message_id), (2, first[1].0.message_id));
     rig.incarnation = 0;
     rig.register("server");
-    assert_eq!(rig.requests(), [], "a registration of the old life says nothing");
+    rig.beat("server", ServiceStatus::Failed { reason: "x".to_owned() });
+    rig.incarnation = 1;
+    rig.register("server");
+    assert_eq!(rig.requests(), [], "what the old life still says is ignored");
+    assert_eq!(rig.report().evictions, []);
 }
 
 #[test]
@@ -240,4 +244,27 @@ fn a_gate_of_a_phase_that_is_not_in_the_plan_is_ignored() {
     let unknown = ControllerEvent::UnknownPhase { from, phase };
     assert_eq!(rig.take(), [ControllerEffect::Report(unknown)]);
     assert_eq!(rig.report().boundaries, []);
+}
+
+#[test]
+fn a_driver_that_wakes_up_after_the_timeout_asks_nobody_again() {
+    let mut rig = Rig::ready(ALL);
+    rig.gate(0, Start);
+    rig.take();
+    rig.now = Tick::from_millis(5_100);
+    for name in ALL {
+        rig.beat(name, ServiceStatus::Ready);
+    }
+    let effects = rig.take();
+    assert!(
+        effects
+            .iter()
+            .cloned()
+            .filter_map(envelope)
+            .all(|e| { !matches!(e.body, Message::BaselineRequest(_)) })
+    );
+    rig.out = effects;
+    let outcome = rig.granted();
+    assert_eq!((outcome.released_by, outcome.closed), (ReleasedBy::Timeout, rig.now));
+    assert_eq!(outcome.collectors[0].attempts, 1);
 }

@@ -194,3 +194,13 @@ fn a_lost_ledger_is_taken_out_of_its_domain() {
     rig.credits_complete();
     assert_eq!(rig.report().shutdown, Some(ShutdownReason::AllJoined));
 }
+
+#[test]
+fn nothing_is_taken_out_after_the_end() {
+    let mut rig = Rig::ready(ALL);
+    rig.alive.clear();
+    rig.at(5_000);
+    assert_eq!(evictions(&rig), [("conductor".to_owned(), "silent for 5 s".to_owned(), false)]);
+    assert_eq!(rig.take().last(), Some(&ControllerEffect::Finished));
+    assert_eq!(rig.controller.next_deadline(), None);
+}

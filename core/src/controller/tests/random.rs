@@ -10,6 +10,8 @@ const NAMES: &[&str] = &["conductor", "ledger", "gpu", "server", "stranger"];
 #[derive(Debug, Clone)]
 enum Op {
     Wait(u64),
+    /// The driver is late: it wakes the machine after all this time at once.
+    Stall(u64),
     Register(usize, u64),
     Status(usize, u8),
     Beat(usize, u64, u8),
@@ -29,6 +31,7 @@ fn op() -> impl Strategy<Value = Op> {
     let name = 0..NAMES.len();
     prop_oneof![
         4 => (0u64..3_000).prop_map(Op::Wait),
+        1 => (0u64..3_000).prop_map(Op::Stall),
         2 => (name.clone(), 0u64..2).prop_map(|(n, i)| Op::Register(n, i)),
         1 => (name.clone(), 0u8..6).prop_map(|(n, s)| Op::Status(n, s)),
         6 => (name.clone(), prop_oneof![9 => Just(0u64), 1 => Just(1)], prop_oneof![9 => Just(1u8), 1 => 0u8..6])
@@ -58,6 +61,8 @@ fn status(n: u8) -> ServiceStatus {
 struct Checked {
     controller: Controller,
     now: Tick,
+    /// By how much the driver has been late, in all.
+    late: Duration,
     phases: Vec<PhaseId>,
     finished: usize,
     asked: BTreeMap<(PhaseId, BaselineKind), Tick>,
@@ -74,6 +79,7 @@ impl Checked {
         let mut checked = Self {
             controller: Controller::new(&plan, expected.collect()),
             now: Tick::ZERO,
+            late: Duration::ZERO,
             phases,
             finished: 0,
             asked: BTreeMap::new(),
@@ -122,12 +128,13 @@ impl Checked {
                     && let Ok(outcome) = &granted.outcome
                 {
                     let key = (granted.phase, granted.kind);
-                    let limit = self.asked[&key] + Duration::from_secs(5);
+                    let limit = self.asked[&key] + Duration::from_secs(5) + self.late;
                     assert!(outcome.closed <= limit, "released in time");
                     let first = self.closed.entry(key).or_insert_with(|| granted.clone());
                     assert_eq!(*first, granted, "the same answer for ever");
                 }
             }
+            ControllerEffect::Report(ControllerEvent::Evicted(_)) => assert_eq!(self.finished, 0),
             ControllerEffect::Report(_) => {}
         }
     }
@@ -155,6 +162,12 @@ impl Checked {
             |n: usize, incarnation| Register { capabilities: capabilities(NAMES[n]), incarnation };
         match op {
             Op::Wait(ms) => self.wait(ms),
+            Op::Stall(ms) => {
+                let late = Duration::from_millis(ms);
+                self.now = self.now + late;
+                self.late += late;
+                self.feed(None);
+            }
             Op::Register(n, i) => self.say(n, Message::Register(register(n, i))),
             Op::Status(n, s) => self.say(n, Message::Status(status(s))),
             Op::Beat(n, i, s) => {
