@@ -5,3 +5,4 @@
 //!   `phasegate mock` and `phasegate run --demo` serve.
 
 pub mod server;
+pub mod trace;

@@ -1,10 +1,10 @@
 //! Artifacts, written as the run goes.
 //!
 //! - [`lines`]: a file of JSON lines behind a bounded queue and a thread.
-//! - [`records`]: `records.jsonl`.
-//! - [`readings`]: `server_metrics.jsonl` and `gpu_telemetry.jsonl`.
-//! - [`journal`]: `journal.bin`.
-//! - [`summary`]: `run.json` and `metrics.csv`, at the end.
+//! - [`records`] writes `records.jsonl`.
+//! - [`readings`] writes `server_metrics.jsonl` and `gpu_telemetry.jsonl`.
+//! - [`journal`] writes `journal.bin`.
+//! - [`summary`] writes `run.json` and `metrics.csv`, at the end.
 //!
 //! Nothing here is waited for while load is being sent: what a slow disk cannot
 //! take is counted, and said in the result.

@@ -52,10 +52,8 @@ impl ControllerExecutor {
             ControllerEvent::LateAck { service, kind, .. } => {
                 self.live.note(format!("{service} answered after the {kind} boundary was closed"));
             }
-            ControllerEvent::Evicted(eviction) => {
-                if !eviction.reason.starts_with("stopped") {
-                    self.live.note(format!("{} is out: {}", eviction.service, eviction.reason));
-                }
+            ControllerEvent::Evicted(eviction) if !eviction.reason.starts_with("stopped") => {
+                self.live.note(format!("{} is out: {}", eviction.service, eviction.reason));
             }
             _ => {}
         }
