@@ -122,6 +122,9 @@ pub enum InputFormat {
 pub struct TelemetryConfig {
     /// Prometheus endpoints, resolved; empty means none.
     pub server_metrics: Vec<String>,
+    /// Nobody named them: they were derived from the endpoint, and one that has
+    /// nothing of the kind is no loss.
+    pub server_metrics_derived: bool,
     /// Time between two periodic readings of them.
     #[serde(with = "phasegate_core::time::seconds")]
     pub server_metrics_interval: Duration,

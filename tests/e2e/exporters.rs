@@ -69,6 +69,36 @@ fn metrics_that_answer_500() {
 }
 
 #[test]
+fn a_server_without_metrics_is_no_loss_unless_they_were_asked_for() {
+    let ran = short("metrics-404", &[]);
+    ran.assert_code(0);
+    let result = ran.assert_sound();
+    let phase = &result["phases"][0];
+    assert_eq!(result["outcome"], "completed", "{:#}", result["reasons"]);
+    assert_eq!(phase["verdict"], "clean");
+    assert!(notes(phase).contains("404"), "it is said all the same: {}", notes(phase));
+    assert_eq!(result["results_joined"].get("server_metrics"), None);
+
+    let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms", "--hazard", "metrics-404"]);
+    let metrics = format!("{}/metrics", mock.url);
+    let ran = run(&[
+        "-u",
+        &mock.url,
+        "-m",
+        "mock",
+        "-n",
+        "4",
+        "--osl",
+        "3",
+        "--gpu-telemetry",
+        "none",
+        "--server-metrics",
+        &metrics,
+    ]);
+    assert_incomplete(&ran, "404");
+}
+
+#[test]
 fn metrics_of_200_megabytes() {
     let ran = short("metrics-huge:200MB", &["--gate-timeout", "5s"]);
     let result = assert_incomplete(&ran, "limit of");

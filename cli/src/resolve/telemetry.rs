@@ -54,6 +54,7 @@ pub(super) fn telemetry(
     Ok(TelemetryConfig {
         nvml_lib: from.nvml_lib.clone(),
         server_metrics,
+        server_metrics_derived: from.server_metrics.is_empty() && section.server_metrics.is_none(),
         server_metrics_interval: interval(
             from.server_metrics_interval,
             env::SERVER_METRICS_INTERVAL,

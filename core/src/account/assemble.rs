@@ -94,7 +94,6 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let planned = evidence.plan.phases().iter().enumerate();
     let phases = planned.map(|(index, plan)| phase(&judge, index, plan)).collect();
     let (outcome, reasons) = outcome(evidence, &facts);
-    let joined = evidence.controller.domains.iter();
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
         tool: Tool { name: "phasegate".to_owned(), version: facts.tool_version },
@@ -107,7 +106,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         config: facts.config,
         phases,
         boundaries: boundaries.results(),
-        results_joined: joined.map(|(d, r)| (d.as_str().to_owned(), r.joined())).collect(),
+        results_joined: evidence.controller.joined(),
         client: ClientResult { dispatch_lag_us: evidence.ledger.dispatch_lag_us, ..facts.client },
         windows,
     }
@@ -149,6 +148,10 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan) -> PhaseResult {
     (result.verdict, result.notes) = sum_up(findings);
     if let Some(report) = report {
         result.notes.extend(remarks(report));
+    }
+    for excused in evidence.controller.evictions.iter().filter(|e| e.excused) {
+        let note = format!("{} took no part ({})", excused.service, excused.reason);
+        result.notes.push(sentence(note));
     }
     if let Some(difference) = count_difference(evidence, plan.id) {
         result.notes.push(capitalised(&difference));

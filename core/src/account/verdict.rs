@@ -180,12 +180,9 @@ impl Judge<'_> {
         let heard = self.attributed.services(index);
         let evicted = controller.evictions.iter().filter(|e| !e.excused && by_its_end(e.at));
         let evicted = evicted.map(|e| &e.service).filter(|s| is_collector(s));
-        let not_ready = controller.not_ready.iter().filter(|s| is_collector(s) && !self.excused(s));
+        let not_ready =
+            controller.not_ready.iter().filter(|s| is_collector(s) && !controller.excused(s));
         asked.chain(heard).chain(evicted).chain(not_ready).collect()
-    }
-
-    fn excused(&self, service: &ServiceId) -> bool {
-        self.evidence.controller.evictions.iter().any(|e| e.excused && e.service == *service)
     }
 
     fn why_not_asked(&self, service: &ServiceId, boundary: &Boundary) -> String {

@@ -25,6 +25,11 @@ pub struct CollectorPlan {
     /// How long a periodic reading may take.
     #[serde(with = "crate::time::seconds")]
     pub read_timeout: Duration,
+    /// Nobody asked for this source by name: where its first reading says that
+    /// there is nothing of the kind, it takes no part, and that is no loss. Such
+    /// a collector is ready once it has been read for the first time.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// Names one reading of one collector; counts from 0.

@@ -15,6 +15,10 @@ use crate::reading::BoundaryMark;
 use crate::time::{Tick, nanos};
 use crate::timers::TimerTable;
 
+/// How long the first reading of an optional source may take before the
+/// collector is ready without it.
+pub const FIRST_LOOK: Duration = Duration::from_secs(2);
+
 /// How a collector stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CollectorState {
@@ -92,6 +96,8 @@ pub struct Collector {
     disabled: Option<String>,
     readings: u64,
     failed: u64,
+    /// It has said that it is ready.
+    ready: bool,
     /// Credits are complete: the result is handed in with every heartbeat.
     complete: bool,
 }
@@ -118,6 +124,7 @@ impl Collector {
             disabled: None,
             readings: 0,
             failed: 0,
+            ready: false,
             complete: false,
         }
     }
@@ -152,9 +159,21 @@ impl Collector {
         }
         self.started = now;
         out.push(CollectorEffect::Send(self.member.start(now)));
-        out.push(CollectorEffect::Send(self.member.announce(ServiceStatus::Ready)));
         if !self.plan.interval.is_zero() {
             self.read_periodic(now, out);
+        }
+        if self.plan.optional && self.periodic.is_some() {
+            let look = self.plan.read_timeout.min(FIRST_LOOK);
+            self.timers.set(CollectorTimer::ReadTimeout, now + look);
+        } else {
+            self.announce_ready(out);
+        }
+    }
+
+    fn announce_ready(&mut self, out: &mut impl Sink<CollectorEffect>) {
+        if !self.ready {
+            self.ready = true;
+            out.push(CollectorEffect::Send(self.member.announce(ServiceStatus::Ready)));
         }
     }
 
@@ -294,6 +313,12 @@ impl Collector {
         }
         let Some(mark) = boundary else {
             self.plan_periodic(now);
+            match outcome {
+                Err(error) if !self.ready && error.kind == CollectErrorKind::Absent => {
+                    self.disable(now, error.message, out);
+                }
+                Ok(_) | Err(_) => self.announce_ready(out),
+            }
             return;
         };
         if let Some(sampling) = self.open.get_mut(&mark) {
@@ -412,6 +437,7 @@ impl Collector {
                         self.failed = self.failed.saturating_add(1);
                         out.push(CollectorEffect::Abort(read));
                         self.plan_periodic(now);
+                        self.announce_ready(out);
                     }
                 }
                 CollectorTimer::Periodic => self.read_periodic(now, out),

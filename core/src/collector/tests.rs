@@ -15,6 +15,7 @@ use crate::time::Tick;
 
 mod boundary;
 mod life;
+mod optional;
 mod periodic;
 mod random;
 
@@ -25,6 +26,7 @@ fn plan() -> CollectorPlan {
         interval: Duration::from_millis(300),
         heartbeat: Duration::from_secs(1),
         read_timeout: Duration::from_millis(900),
+        optional: false,
     }
 }
 

@@ -45,6 +45,31 @@ impl DomainReport {
     }
 }
 
+impl ControllerReport {
+    /// Whether a service said itself, before it was asked anything, that it
+    /// takes no part.
+    #[must_use]
+    pub fn excused(&self, service: &ServiceId) -> bool {
+        self.evictions.iter().any(|e| e.excused && e.service == *service)
+    }
+
+    /// Domain → handed in by every producer, without the domains of which every
+    /// producer is excused: those nobody had to hand in.
+    #[must_use]
+    pub fn joined(&self) -> BTreeMap<String, bool> {
+        let mut joined = BTreeMap::new();
+        for (domain, report) in &self.domains {
+            let mut missing = report.evicted.keys().filter(|service| !self.excused(service));
+            let evicted = missing.next().is_some();
+            let owed = evicted || !(report.results.is_empty() && report.pending.is_empty());
+            if owed {
+                joined.insert(domain.to_string(), !evicted && report.pending.is_empty());
+            }
+        }
+        joined
+    }
+}
+
 /// A service that was taken out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Eviction {

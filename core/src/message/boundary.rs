@@ -49,7 +49,10 @@ pub enum CollectErrorKind {
     Unreachable,
     /// No complete answer in time.
     Timeout,
-    /// An answer with an error status.
+    /// An answer that says that there is nothing of the kind here (404, 405,
+    /// 410, 501).
+    Absent,
+    /// An answer with another error status.
     Status,
     /// An answer that holds no metric that can be read.
     Malformed,

@@ -119,7 +119,7 @@ pub async fn execute(
     let started_at = SystemTime::now();
     let plan = config.plan.clone();
     let fetch: Arc<dyn Fetch> = Arc::new(HttpFetch::new().map_err(SessionError::Config)?);
-    let opened = sources::open(&config.telemetry, &plan, &fetch, clock, &live);
+    let opened = sources::open(&config.telemetry, &config.endpoint, &plan, &fetch, clock, &live);
     if opened.len() > MAX_COLLECTORS {
         let n = opened.len();
         return Err(SessionError::Config(format!(

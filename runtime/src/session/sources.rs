@@ -13,7 +13,8 @@ use phasegate_core::plan::RunPlan;
 
 use super::live::Live;
 use crate::clock::Clock;
-use crate::config::{GpuConfig, TelemetryConfig};
+use crate::config::{EndpointConfig, GpuConfig, TelemetryConfig};
+use crate::secret::Secret;
 use crate::telemetry::dcgm::DcgmSource;
 use crate::telemetry::fetch::Fetch;
 use crate::telemetry::nvml::NvmlSource;
@@ -56,6 +57,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// for by name is left out.
 pub(super) fn open(
     config: &TelemetryConfig,
+    endpoint: &EndpointConfig,
     plan: &RunPlan,
     fetch: &Arc<dyn Fetch>,
     clock: Clock,
@@ -67,19 +69,22 @@ pub(super) fn open(
         interval,
         heartbeat: plan.limits().heartbeat,
         read_timeout: READ_TIMEOUT,
+        optional: false,
     };
     let closed = |name: &str, reason: String| -> Arc<dyn Source> {
         Arc::new(Closed { name: name.to_owned(), reason, clock })
     };
     let mut opened = Vec::new();
     for url in &config.server_metrics {
-        let source = PrometheusSource::new(url, Arc::clone(fetch), clock);
+        let source = PrometheusSource::new(url, Arc::clone(fetch), clock)
+            .map(|source| source.with_headers(&headers_for(url, endpoint)));
+        let plan = collector(
+            format!("server_metrics/{}", short(url)),
+            Domain::server_metrics(),
+            config.server_metrics_interval,
+        );
         opened.push(Opened {
-            plan: collector(
-                format!("server_metrics/{}", short(url)),
-                Domain::server_metrics(),
-                config.server_metrics_interval,
-            ),
+            plan: CollectorPlan { optional: config.server_metrics_derived, ..plan },
             source: source.map_or_else(
                 |reason| closed(&short(url), reason),
                 |s| Arc::new(s) as Arc<dyn Source>,
@@ -121,6 +126,16 @@ pub(super) fn open(
         }
     }
     opened
+}
+
+/// The endpoint's key and headers, for an exporter on the very same host and
+/// port; nobody else is shown them.
+fn headers_for(url: &str, endpoint: &EndpointConfig) -> Vec<(String, Secret)> {
+    let origin = |text: &str| urls::parse(text).map(|url| url.origin()).ok();
+    match (origin(url), origin(&endpoint.url)) {
+        (Some(one), Some(other)) if one == other => endpoint.all_headers(),
+        _ => Vec::new(),
+    }
 }
 
 /// A URL as part of a service's name: no scheme, no credentials.

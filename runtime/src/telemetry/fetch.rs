@@ -137,12 +137,16 @@ fn check_status(status: u16, request: &Request) -> Result<(), CollectError> {
     }
     let remedy = match status {
         300..=399 => "; give the URL that it redirects to",
-        401 | 403 => "; give credentials as http://USER:PASSWORD@HOST",
+        401 | 403 => "; --api-key and --header are sent to the endpoint's own host only",
         404 => "; is the path right?",
         _ => "",
     };
     let message = format!("{} answered {}{remedy}", request.shown(), status_text(status));
-    Err(CollectError::new(CollectErrorKind::Status, message))
+    let kind = match status {
+        404 | 405 | 410 | 501 => CollectErrorKind::Absent,
+        _ => CollectErrorKind::Status,
+    };
+    Err(CollectError::new(kind, message))
 }
 
 /// The status with its name.

@@ -137,14 +137,14 @@ async fn a_server_that_has_counted_nothing_yet_is_read() {
 #[tokio::test]
 async fn an_error_status_is_named() {
     let cases = [
-        ("500 Internal Server Error", ""),
-        ("404 Not Found", "is the path right?"),
-        ("401 x", "USER:PASSWORD"),
+        ("500 Internal Server Error", CollectErrorKind::Status, ""),
+        ("404 Not Found", CollectErrorKind::Absent, "is the path right?"),
+        ("401 x", CollectErrorKind::Status, "--api-key"),
     ];
-    for (status, remedy) in cases {
+    for (status, kind, remedy) in cases {
         let address = answering(move |_| http(status, "", BODY)).await;
         let refused = error(&at(address)).await;
-        assert_eq!(refused.kind, CollectErrorKind::Status);
+        assert_eq!(refused.kind, kind);
         assert!(
             refused.message.contains(&format!("/metrics answered {}", &status[..3])),
             "{refused}"

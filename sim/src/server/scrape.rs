@@ -31,6 +31,10 @@ pub(crate) async fn scrape(shared: &Arc<Shared>, of: Exporter) -> Result<Respons
             ExporterFault::Garbage => {
                 return Ok(respond(StatusCode::OK, CONTENT_TYPE, Body::whole(GARBAGE)));
             }
+            ExporterFault::Status404 => {
+                let body = Body::whole("there is no such page\n");
+                return Ok(respond(StatusCode::NOT_FOUND, "text/plain", body));
+            }
             ExporterFault::Status500 => {
                 let body = Body::whole("the simulated exporter failed on purpose\n");
                 return Ok(respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", body));

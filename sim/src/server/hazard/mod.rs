@@ -61,6 +61,8 @@ pub enum ExporterFault {
     Hang,
     /// With text that is no exposition, and not UTF-8 either.
     Garbage,
+    /// With status 404: there is no such exporter.
+    Status404,
     /// With status 500.
     Status500,
     /// With this many bytes: the genuine exposition, then filler samples.
@@ -110,12 +112,13 @@ impl Hazard {
     pub const KNOWN: &'static [(&'static str, &'static str)] = &[
         ("metrics-hang", "/metrics never answers"),
         ("metrics-garbage", "/metrics answers with what is no exposition"),
+        ("metrics-404", "/metrics answers that there is no such page"),
         ("metrics-500", "/metrics answers with status 500"),
         ("metrics-huge[:200MB]", "/metrics answers with so many bytes"),
         ("metrics-trickle[:100]", "/metrics answers at so many bytes a second"),
         ("metrics-delay[:2s]", "/metrics answers so much later"),
         ("metrics-die-after:N", "/metrics closes the connection after N good answers"),
-        ("gpu-…", "the same seven for /gpu/metrics"),
+        ("gpu-…", "the same eight for /gpu/metrics"),
         ("status-NNN", "the API answers with status NNN, 400 to 599"),
         ("stall-mid-stream[:after=3]", "stops sending after so many tokens"),
         ("cut-mid-stream[:after=3]", "closes the connection after so many tokens"),

@@ -130,6 +130,7 @@ fn exporter_fault(name: &str, args: &mut Args<'_>) -> Parsed<Option<ExporterFaul
     Ok(Some(match name {
         "hang" => ExporterFault::Hang,
         "garbage" => ExporterFault::Garbage,
+        "404" => ExporterFault::Status404,
         "500" => ExporterFault::Status500,
         "huge" => ExporterFault::Huge(args.plain_or(200_000_000, size)?),
         "trickle" => {
@@ -264,6 +265,7 @@ fn exporter_text(fault: ExporterFault) -> (&'static str, Option<String>) {
     match fault {
         ExporterFault::Hang => ("hang", None),
         ExporterFault::Garbage => ("garbage", None),
+        ExporterFault::Status404 => ("404", None),
         ExporterFault::Status500 => ("500", None),
         ExporterFault::Huge(bytes) => ("huge", Some(show(bytes, &SIZES))),
         ExporterFault::Trickle(rate) => ("trickle", Some(show(rate.get(), &SIZES))),
