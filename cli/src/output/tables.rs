@@ -52,6 +52,10 @@ fn render_phase(
     }
     if requests.sent > 0 {
         writeln!(out, "{}", metrics_table(&phase.metrics))?;
+        let rates = rates(&phase.metrics);
+        if !rates.is_empty() {
+            writeln!(out, "  {rates}")?;
+        }
     }
     if !phase.errors.is_empty() {
         let errors: Vec<String> = phase.errors.iter().map(|(c, n)| format!("{c} {n}")).collect();
@@ -72,7 +76,45 @@ fn render_phase(
     writeln!(out)
 }
 
+/// The metrics that have one value a phase, in the order in which they are
+/// shown.
+const RATES: [&str; 5] = [
+    "request_throughput",
+    "output_token_throughput",
+    "total_token_throughput",
+    "goodput",
+    "error_rate",
+];
+
+/// The order in which the others are shown: what a user feels first. One that is
+/// not named here comes after these.
+const ORDER: [&str; 11] = [
+    "time_to_first_token",
+    "inter_token_latency",
+    "request_latency",
+    "scheduled_time_to_first_token",
+    "scheduled_latency",
+    "time_to_second_token",
+    "inter_chunk_latency",
+    "output_token_throughput_per_user",
+    "input_sequence_length",
+    "output_sequence_length",
+    "dispatch_lag",
+];
+
+/// `request_throughput 22.82 req/s, …`
+fn rates(metrics: &BTreeMap<String, MetricStats>) -> String {
+    let rate = |name: &&str| {
+        metrics.get(*name).map(|stats| format!("{name} {} {}", number(stats.avg), stats.unit))
+    };
+    RATES.iter().filter_map(rate).collect::<Vec<_>>().join(", ")
+}
+
 fn metrics_table(metrics: &BTreeMap<String, MetricStats>) -> String {
+    let place = |name: &str| ORDER.iter().position(|other| *other == name).unwrap_or(ORDER.len());
+    let mut metrics: Vec<_> =
+        metrics.iter().filter(|(name, _)| !RATES.contains(&name.as_str())).collect();
+    metrics.sort_by_key(|(name, _)| place(name));
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let columns = ["metric", "unit", "avg", "min", "max", "p50", "p90", "p95", "p99", "count"];
@@ -127,7 +169,9 @@ fn boundary_line(boundary: &BoundaryResult) -> String {
 fn gpu_line(gpu: &GpuResult) -> String {
     let index = gpu.index.map_or_else(|| "?".to_owned(), |i| i.to_string());
     let name = gpu.name.as_deref().unwrap_or("unnamed");
-    let mut line = format!("GPU {index} {name} ({}): energy ", gpu.uuid);
+    // The artifacts have the whole of it; this much tells two GPUs apart.
+    let uuid: String = gpu.uuid.chars().take(12).collect();
+    let mut line = format!("GPU {index} {name} ({uuid}): energy ");
     match (gpu.energy_j, gpu.energy_error_j) {
         (Some(energy), Some(error)) => {
             let _ = write!(line, "{} ± {} J", number(Some(energy)), number(Some(error)));
@@ -141,7 +185,7 @@ fn gpu_line(gpu: &GpuResult) -> String {
     }
     let _ = write!(
         line,
-        ", power avg {} W max {} W, utilization avg {} %",
+        ", {} W avg, {} W max, utilization {} %",
         number(gpu.power_w.avg),
         number(gpu.power_w.max),
         number(gpu.utilization_pct.avg)
