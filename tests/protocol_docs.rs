@@ -75,3 +75,22 @@ fn every_message_is_explained() {
     }
     assert!(seen >= 14, "only {seen} messages found: the test looks in the wrong place");
 }
+
+#[test]
+fn the_table_of_metrics_is_that_of_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let docs = std::fs::read_to_string(root.join("docs/measurement.md")).unwrap();
+    let row = |line: &str| -> Option<(String, String, String)> {
+        let mut cells = line.trim_matches('|').split(" | ").map(str::trim);
+        let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?.to_owned();
+        let (unit, _applies, formula) = (cells.next()?, cells.next()?, cells.next()?);
+        Some((name, unit.to_owned(), formula.to_owned()))
+    };
+    let table = docs.split("<!-- metrics").nth(1).unwrap().split("\n\n").nth(1).unwrap();
+    let documented: Vec<_> = table.lines().filter_map(row).collect();
+    let code: Vec<_> = phasegate_core::ledger::metrics::METRICS
+        .iter()
+        .map(|m| (m.name.to_owned(), m.unit.to_owned(), m.formula.to_owned()))
+        .collect();
+    assert_eq!(documented, code);
+}
