@@ -1,6 +1,8 @@
 //! One phase's credits, counts and times. Sends nothing; the conductor asks it
 //! what is due.
 
+use core::time::Duration;
+
 use std::collections::BTreeMap;
 
 use super::arrivals::Arrivals;
@@ -173,7 +175,9 @@ impl Phase {
             Pacer::Open { arrivals, cap } => {
                 let planned = Tick(start.0.saturating_add(arrivals.peek_ns()));
                 let last = stop.unwrap_or(Tick::NEVER);
-                if planned > last {
+                // The stop moment itself belongs to the phase no more: ten a
+                // second for a second are ten.
+                if stop.is_some_and(|stop| planned >= stop) {
                     return if stopped { Next::Stop } else { Next::At(ConductorTimer::Stop, last) };
                 }
                 if planned > now {
@@ -208,7 +212,8 @@ impl Phase {
     pub(super) fn sending_ended(&mut self, now: Tick) {
         self.sending_complete = Some(now);
         self.drain = Drain::Grace(self.plan.grace.map(|grace| now + grace));
-        let until = self.stop_at().map_or(now, |stop| stop.min(now));
+        let before_stop = self.stop_at().map(|stop| stop - Duration::from_nanos(1));
+        let until = before_stop.map_or(now, |last| last.min(now));
         if let (Pacer::Open { arrivals, cap: Some(_) }, Arrival::Rate { rate, .. }, Some(start)) =
             (&self.pacer, self.plan.arrival, self.start)
         {

@@ -11,10 +11,12 @@ use phasegate_core::ServiceId;
 use phasegate_core::account::result::RunResult;
 use phasegate_core::collector::{Collector, CollectorInput};
 use phasegate_core::conductor::{Conductor, ConductorInput};
+use phasegate_core::controller::report::ControllerReport;
 use phasegate_core::controller::{Controller, ControllerInput};
+use phasegate_core::ledger::report::LedgerReport;
 use phasegate_core::ledger::{Ledger, LedgerInput};
 use phasegate_core::machine::Machine;
-use phasegate_core::message::Envelope;
+use phasegate_core::message::{Envelope, ProfileFinish};
 use phasegate_core::readiness::{Readiness, ReadinessInput};
 use phasegate_core::setup::{MAX_COLLECTORS, Settings, node};
 use serde::Serialize;
@@ -314,10 +316,12 @@ impl Run {
     /// The evidence of a run that measured nothing.
     fn nothing(&self) -> Evidence {
         let plan = &self.config.plan;
+        let ledger = self.settings.ledger(plan).report();
         Evidence {
-            controller: self.settings.controller(plan).report(),
+            controller: ControllerReport::default(),
             conductor: self.settings.conductor(plan).report(),
-            ledger: self.settings.ledger(plan).report(),
+            // Nothing was sent, and nothing is missing.
+            ledger: LedgerReport { finish: Some(ProfileFinish::Complete), ..ledger },
             connections: None,
         }
     }

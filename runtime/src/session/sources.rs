@@ -101,7 +101,10 @@ pub(super) fn open(
             match source {
                 Err(reason) if config.gpu == GpuConfig::Auto => {
                     tracing::debug!(reason, "no NVML");
-                    live.note(format!("no GPU telemetry: {reason}"));
+                    live.note(
+                        "no GPU telemetry: NVML does not load here (an exporter is read with \
+                         --gpu-telemetry dcgm:URL)",
+                    );
                 }
                 source => opened.push(Opened {
                     plan: gpu("nvml"),

@@ -207,7 +207,7 @@ impl HttpFetch {
     /// # Errors
     /// One sentence, if TLS cannot be set up.
     pub fn new() -> Result<Self, String> {
-        let failed = |error: &dyn Error| format!("cannot set up HTTP: {}", chain(error));
+        let failed = |error: &dyn Error| format!("cannot set up HTTP: {}", root_cause(error));
         let (tls, no_roots) = tls().map_err(|error| failed(&error))?;
         let same_host = redirect::Policy::custom(|attempt| {
             let from = attempt.previous().last();
@@ -321,7 +321,7 @@ fn classify(error: reqwest::Error, shown: &str) -> CollectError {
         }
         source = cause.source();
     }
-    let why = chain(&error);
+    let why = root_cause(&error);
     let (kind, message) = if error.is_connect() {
         (CollectErrorKind::Unreachable, format!("cannot connect to {shown}: {why}"))
     } else if parse {
@@ -334,16 +334,11 @@ fn classify(error: reqwest::Error, shown: &str) -> CollectError {
     CollectError::new(kind, message)
 }
 
-/// An error and its causes in one line, each said once.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
+/// What lies at the bottom of an error: the part that says what happened.
+pub(super) fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
     }
-    text
+    cause.to_string()
 }

@@ -329,6 +329,6 @@ fn is_lacking(error: &NvmlError) -> bool {
 fn describe(error: &NvmlError) -> String {
     match error {
         NvmlError::UnexpectedVariant(code) => format!("NVML returned the unknown code {code}"),
-        other => super::fetch::chain(other),
+        other => super::fetch::root_cause(other),
     }
 }
