@@ -45,8 +45,10 @@ phases:
 limits: {drain: 0s}
 ";
 
-/// The names, with what makes each worth keeping.
-const GOLDEN: [(&str, fn(&Checked)); 5] = [
+/// A name, and what makes the journal worth keeping.
+type Golden = (&'static str, fn(&Checked));
+
+const GOLDEN: [Golden; 5] = [
     ("two-phases", |run| {
         assert_eq!(run.plan.phases().len(), 2);
         assert_eq!(run.controller.boundaries.len(), 4);

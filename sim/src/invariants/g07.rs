@@ -126,8 +126,8 @@ impl Counts {
             }
             ConductorEffect::Finished => {
                 self.ended = true;
-                let phases = 0..u16::try_from(self.commands.len()).unwrap_or(u16::MAX);
-                phases.map(|phase| self.agrees(phase, conductor)).collect()
+                let mut phases = 0..u16::try_from(self.commands.len()).unwrap_or(u16::MAX);
+                phases.try_for_each(|phase| self.agrees(phase, conductor))
             }
             ConductorEffect::Issue(_)
             | ConductorEffect::CancelCredits { .. }
