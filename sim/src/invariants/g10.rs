@@ -4,7 +4,9 @@
 use phasegate_core::controller::report::ControllerReport;
 use phasegate_core::controller::{ControllerEffect, ControllerEvent, ControllerInput};
 use phasegate_core::id::{Domain, ServiceId};
-use phasegate_core::message::{Capability, DomainSummary, Message, Register, ShutdownReason};
+use phasegate_core::message::{
+    Capability, CollectorStatus, DomainSummary, Message, Register, ReleasedBy, ShutdownReason,
+};
 
 use super::{Invariant, Violation};
 use crate::trace::{Call, Step};
@@ -14,7 +16,9 @@ const NAME: &str = "G10";
 /// When the controller ends the run because all is joined, nobody owes a
 /// result: each producer that registered has handed in the one that is
 /// reported, or is reported as evicted and was said to be. A run that ends
-/// because the conductor is lost may leave results owed, and names them.
+/// because the conductor is lost may leave results owed, and names them. From
+/// the moment that a service is said to be evicted neither a domain nor a
+/// boundary waits for it.
 #[derive(Default)]
 pub struct Joined {
     /// Who registered as a producer of what.
@@ -102,6 +106,25 @@ impl Joined {
     }
 }
 
+/// Whether anything waits for a service that was evicted in this call.
+fn waits_for(report: &ControllerReport, service: &ServiceId) -> Result<(), String> {
+    for (domain, how) in &report.domains {
+        if how.pending.contains(service) {
+            return Err(format!("{service} was evicted, and its {domain} result is waited for"));
+        }
+    }
+    // One that is open reads as cancelled.
+    let open = report.boundaries.iter().filter(|b| b.released_by == ReleasedBy::Cancelled);
+    for boundary in open {
+        let mut own = boundary.collectors.iter().filter(|c| c.service == *service);
+        if own.any(|c| c.status == CollectorStatus::Missing) {
+            let kind = boundary.kind;
+            return Err(format!("{service} was evicted, and the {kind} boundary waits for it"));
+        }
+    }
+    Ok(())
+}
+
 impl Invariant for Joined {
     fn name(&self) -> &'static str {
         NAME
@@ -115,6 +138,8 @@ impl Invariant for Joined {
         for effect in effects {
             match effect {
                 ControllerEffect::Report(ControllerEvent::Evicted(eviction)) => {
+                    let waits = waits_for(&machine.report(), &eviction.service);
+                    waits.map_err(|what| Violation::new(NAME, step.at, what))?;
                     self.evicted.push(eviction.service.clone());
                 }
                 ControllerEffect::Report(ControllerEvent::Shutdown { reason }) => {
@@ -139,6 +164,8 @@ impl Invariant for Joined {
 mod tests {
     use super::*;
     use crate::invariants::testing::*;
+    use phasegate_core::message::BaselineKind::Start;
+    use phasegate_core::message::CollectorOutcome;
     use phasegate_core::time::Tick;
 
     fn registered(name: &str) -> ControllerInput {
@@ -201,5 +228,23 @@ mod tests {
         let told = [ControllerEffect::Report(ControllerEvent::Evicted(eviction))];
         assert_eq!(controller(&mut g10, &plan, 1, None, &told), Ok(()));
         assert_eq!(g10.ended(&report), Ok(()));
+    }
+
+    #[test]
+    fn whoever_is_waited_for_after_its_eviction_is_a_violation() {
+        let plan = plan(&[false]);
+        let gpu = ServiceId::new("gpu");
+        let mut report = ControllerReport::default();
+        assert_eq!(waits_for(&report, &gpu), Ok(()));
+        report.domains.entry(Domain::telemetry()).or_default().pending.push(gpu.clone());
+        assert!(waits_for(&report, &gpu).is_err());
+        for (by, good) in [(ReleasedBy::Cancelled, false), (ReleasedBy::Timeout, true)] {
+            let mut outcome = boundary(&plan, 0, Start, by);
+            let (service, status) = (gpu.clone(), CollectorStatus::Missing);
+            outcome.collectors.push(CollectorOutcome { service, status, attempts: 1 });
+            let boundaries = vec![outcome];
+            let report = ControllerReport { boundaries, ..ControllerReport::default() };
+            assert_eq!(waits_for(&report, &gpu).is_ok(), good);
+        }
     }
 }

@@ -12,7 +12,6 @@ use phasegate_core::journal::{Encoder, Entry, Kind, ReplayError, digest, encode_
 use phasegate_core::ledger::{Ledger, LedgerEffect, LedgerInput};
 use phasegate_core::machine::Machine;
 use phasegate_core::message::{Envelope, Message};
-use phasegate_core::plan::RunPlan;
 use phasegate_core::record::{CreditEnd, CreditReturn};
 use phasegate_core::setup::{Settings, node};
 use phasegate_core::time::Tick;
@@ -48,7 +47,6 @@ struct Faults {
 /// requests 20. Every step is shown to a [`Watch`] and recorded in a journal.
 struct World {
     settings: Settings,
-    plan: RunPlan,
     faults: Faults,
     controller: Controller,
     conductor: Conductor,
@@ -105,7 +103,6 @@ impl World {
             encoder,
             journal,
             settings,
-            plan,
             faults,
         };
         world.push(Tick::ZERO, In::Controller(ControllerInput::Start));
@@ -298,11 +295,14 @@ fn good_runs_break_nothing() {
 
 #[test]
 fn lost_acknowledgements_grants_and_heartbeats_break_nothing() {
-    let lost: [fn(&Envelope) -> bool; 4] = [
+    let lost: [fn(&Envelope) -> bool; 6] = [
         |e| matches!(&e.body, Message::BaselineAck(_)) && !e.sequence.is_multiple_of(3),
         |e| matches!(&e.body, Message::BaselineAck(_)) && e.from.as_str().ends_with('1'),
         |e| matches!(&e.body, Message::GateGranted(_)),
         |e| e.from.as_str() == "server_metrics/0" && e.sequence > 4 && e.sequence < 40,
+        // Dead in the first gate, and from the first heartbeat on.
+        |e| e.from.as_str() == "server_metrics/0" && e.sequence > 1,
+        |e| matches!(&e.body, Message::Heartbeat(_) | Message::DomainResult(_)),
     ];
     for lost in lost {
         let faults = Faults { lost: Some(lost), ..Faults::default() };
