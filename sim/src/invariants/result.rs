@@ -41,8 +41,9 @@ pub fn check_result(result: &RunResult, controller: &ControllerReport) -> Vec<Vi
     // Where no phase began, nobody had to hand in anything.
     let began = result.phases.iter().any(|phase| phase.start_ns.is_some());
     for (domain, report) in controller.domains.iter().filter(|_| began) {
-        let excused =
-            |service| controller.evictions.iter().any(|e| e.excused && e.service == *service);
+        let excused = |service: &ServiceId| {
+            controller.evictions.iter().any(|e| e.excused && e.service == *service)
+        };
         let lost = report.evicted.keys().any(|service| !excused(service));
         let producers = report.results.len() + report.pending.len();
         let owed = (lost || producers > 0).then_some(!lost && report.pending.is_empty());
