@@ -8,7 +8,7 @@ use phasegate_core::account::result::{
 use phasegate_core::controller::report::{DomainReport, Eviction};
 use phasegate_core::id::{Domain, PhaseId};
 use phasegate_core::message::BaselineKind::{End, Start};
-use phasegate_core::message::{CollectorOutcome, ReadingMark};
+use phasegate_core::message::{CollectorOutcome, DomainSummary, ReadingMark};
 use phasegate_core::plan::PhaseKind;
 use phasegate_core::seed::Seed;
 
@@ -63,7 +63,9 @@ fn run() -> (RunResult, ControllerReport) {
         boundaries: vec![outcome(Start), outcome(End)],
         ..ControllerReport::default()
     };
-    report.domains.insert(Domain::telemetry(), DomainReport::default());
+    let handed_in = DomainSummary::Readings { readings: 2, failed: 0 };
+    let results = BTreeMap::from([(gpu(), handed_in)]);
+    report.domains.insert(Domain::telemetry(), DomainReport { results, ..Default::default() });
     let boundary = |kind| BoundaryResult {
         phase_id: phase_id(),
         kind,
