@@ -8,12 +8,14 @@
 //! - [`commands`]: one file a command.
 //! - [`output`]: tables, progress, the plan of a dry run.
 //! - [`exit`]: exit codes; [`judge`]: from a result to one.
+//! - [`mod@fuzz`]: what the fuzzer of the configuration file does.
 
 pub mod args;
 pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod fuzz;
 pub mod judge;
 pub mod output;
 pub mod resolve;
