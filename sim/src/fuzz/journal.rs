@@ -80,8 +80,7 @@ fn comes_back(header: &Header) {
     Encoder::new(header, &mut file).expect("a header that was read can be written");
     let again = Journal::open(&file).expect("what was written can be read");
     assert_eq!(again.header.nodes, header.nodes);
-    let same = again.header.plan.phases().len() == header.plan.phases().len();
-    assert!(same, "the plan survives the journal");
+    assert_eq!(again.header.plan.phases().len(), header.plan.phases().len());
 }
 
 /// A schedule of entries whose file is cut, or has a changed bit.
