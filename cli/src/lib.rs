@@ -9,6 +9,7 @@
 //! - [`output`]: tables, progress, the plan of a dry run.
 //! - [`check`]: whether phasegate kept its own rules.
 //! - [`exit`]: exit codes; [`judge`]: from a result to one.
+//! - [`mod@fuzz`]: what the fuzzer of the configuration file does.
 
 pub mod args;
 pub mod check;
@@ -16,6 +17,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod fuzz;
 pub mod judge;
 pub mod output;
 pub mod resolve;
