@@ -98,7 +98,10 @@ impl Model {
 
     fn changes(&mut self) -> Vec<JoinChange> {
         let mut changes = vec![];
-        for d in (0..3).filter(|d| self.known(*d)) {
+        for d in 0..3 {
+            if !self.known(d) {
+                continue;
+            }
             let standing = self.standing(d);
             if !self.said.contains(&(d, standing.clone())) {
                 self.said.retain(|(a, _)| *a != d);
