@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
+use phasegate_core::account::stats::EXACT_LIMIT;
 use phasegate_core::collector::CollectorPlan;
 use phasegate_core::conductor::{Conductor, ConductorEffect, ConductorInput};
 use phasegate_core::controller::{Controller, ControllerInput};
@@ -24,6 +25,32 @@ use phasegate_core::setup::Settings;
 use phasegate_core::time::Tick;
 
 const IN_FLIGHT: u32 = 64;
+
+/// So many inputs are timed together.
+const BATCH: u64 = 256;
+
+/// The time of `iterations` at the median pace of batches that `run` times.
+///
+/// A batch is shorter than a scheduler's slice, so that most are not
+/// interrupted: the median stands on a busy machine too.
+fn at_median_pace(iterations: u64, mut run: impl FnMut(u64) -> Duration) -> Duration {
+    let batches = iterations.div_ceil(BATCH).max(9);
+    let mut times: Vec<Duration> = (0..batches).map(|_| run(BATCH)).collect();
+    times.sort_unstable();
+    let nanos = times[times.len() / 2].as_nanos() as f64 / BATCH as f64;
+    Duration::from_nanos((nanos * iterations as f64) as u64)
+}
+
+/// The same for something that can be done again and again.
+fn repeat(iterations: u64, mut one: impl FnMut()) -> Duration {
+    at_median_pace(iterations, |n| {
+        let begin = Instant::now();
+        for _ in 0..n {
+            one();
+        }
+        begin.elapsed()
+    })
+}
 
 fn plan(spec: PhaseSpec, gated: bool) -> RunPlan {
     let gate = GatePlan { enabled: gated, ..GatePlan::default() };
@@ -105,9 +132,11 @@ fn conductor(c: &mut Criterion) {
             sending.wake();
         }
         group.bench_function(format!("closed_loop_returned_issue/{in_flight}"), |b| {
-            b.iter(|| {
-                sending.now = Tick(sending.now.0 + 1_000);
-                sending.give_back();
+            b.iter_custom(|n| {
+                repeat(n, || {
+                    sending.now = Tick(sending.now.0 + 1_000);
+                    sending.give_back();
+                })
             });
         });
         assert_eq!(sending.in_flight.len(), in_flight as usize, "one issued for each returned");
@@ -121,11 +150,13 @@ fn conductor(c: &mut Criterion) {
     // Two inputs each: the deadline of a credit that is due, and a credit that
     // is back at the same moment.
     group.bench_function("open_loop_wake_issue_then_returned", |b| {
-        b.iter(|| {
-            sending.wake();
-            while sending.in_flight.len() > IN_FLIGHT as usize {
-                sending.give_back();
-            }
+        b.iter_custom(|n| {
+            repeat(n, || {
+                sending.wake();
+                while sending.in_flight.len() > IN_FLIGHT as usize {
+                    sending.give_back();
+                }
+            })
         });
     });
     group.finish();
@@ -153,33 +184,33 @@ fn record(number: u32) -> RequestRecord {
 }
 
 fn ledger(c: &mut Criterion) {
-    const RECORDS: u32 = 100_000;
     let mut spec = phase();
     spec.concurrency = Some(IN_FLIGHT);
     let plan = plan(spec, true);
     let mut group = c.benchmark_group("ledger");
-    for (name, exact) in [("record_exact", usize::MAX), ("record_folded", 1_000)] {
+    for (name, exact) in [("record_exact", EXACT_LIMIT), ("record_folded", 1_000)] {
         group.bench_function(name, |b| {
+            let mut ledger = Ledger::with_exact_limit(&plan, &BTreeMap::new(), true, true, exact);
+            let mut out = EffectBuf::with_bound(Ledger::EFFECTS);
+            ledger.handle(Tick::ZERO, LedgerInput::Start, &mut out);
+            let mut number = 0;
             b.iter_custom(|iterations| {
-                let mut spent = Duration::ZERO;
-                let mut left = iterations;
-                while left > 0 {
-                    let mut ledger =
-                        Ledger::with_exact_limit(&plan, &BTreeMap::new(), true, true, exact);
-                    let mut out = EffectBuf::with_bound(Ledger::EFFECTS);
-                    ledger.handle(Tick::ZERO, LedgerInput::Start, &mut out);
-                    let batch = u32::try_from(left).unwrap_or(RECORDS).min(RECORDS);
+                at_median_pace(iterations, |n| {
+                    // So many values are what the exact limit is for.
+                    if number > 200_000 && exact == EXACT_LIMIT {
+                        ledger = Ledger::new(&plan, BTreeMap::new(), true, true);
+                        number = 0;
+                    }
+                    let first = number;
+                    number += u32::try_from(n).unwrap();
                     let inputs: Vec<_> =
-                        (0..batch).map(|n| LedgerInput::Record(record(n))).collect();
+                        (first..number).map(|n| LedgerInput::Record(record(n))).collect();
                     let begin = Instant::now();
                     for input in inputs {
                         ledger.handle(Tick(1), input, &mut out);
                     }
-                    spent += begin.elapsed();
-                    left -= u64::from(batch);
-                    black_box(&ledger);
-                }
-                spent
+                    begin.elapsed()
+                })
             });
         });
     }
@@ -202,25 +233,30 @@ fn journal(c: &mut Criterion) {
     let mut group = c.benchmark_group("journal");
     let mut number = 0_u32;
     group.bench_function("credit_event", |b| {
-        b.iter(|| {
-            number = number.wrapping_add(1);
-            let at = Tick(u64::from(number) * 1_000);
-            let input = ConductorInput::Returned(record(number).credit_return());
-            let id = CreditId { phase: 0, number: number.wrapping_add(IN_FLIGHT) };
-            let effect = ConductorEffect::Issue(Credit { id, planned: at, deadline: Tick::NEVER });
-            let kind = Kind::Input(encode_input(&input).unwrap());
-            let effects = digest(&[effect]).unwrap();
-            encoder.push(&Entry { node: 1, at, kind, effects }, &mut out).unwrap();
-            out.clear();
+        b.iter_custom(|n| {
+            repeat(n, || {
+                number = number.wrapping_add(1);
+                let at = Tick(u64::from(number) * 1_000);
+                let input = ConductorInput::Returned(record(number).credit_return());
+                let id = CreditId { phase: 0, number: number.wrapping_add(IN_FLIGHT) };
+                let effect =
+                    ConductorEffect::Issue(Credit { id, planned: at, deadline: Tick::NEVER });
+                let kind = Kind::Input(encode_input(&input).unwrap());
+                let effects = digest(&[effect]).unwrap();
+                encoder.push(&Entry { node: 1, at, kind, effects }, &mut out).unwrap();
+                out.clear();
+            })
         });
     });
     group.bench_function("record_event", |b| {
-        b.iter(|| {
-            number = number.wrapping_add(1);
-            let at = Tick(u64::from(number) * 1_000);
-            let kind = Kind::Input(encode_input(&LedgerInput::Record(record(number))).unwrap());
-            encoder.push(&Entry { node: 2, at, kind, effects: 0 }, &mut out).unwrap();
-            out.clear();
+        b.iter_custom(|n| {
+            repeat(n, || {
+                number = number.wrapping_add(1);
+                let at = Tick(u64::from(number) * 1_000);
+                let kind = Kind::Input(encode_input(&LedgerInput::Record(record(number))).unwrap());
+                encoder.push(&Entry { node: 2, at, kind, effects: 0 }, &mut out).unwrap();
+                out.clear();
+            })
         });
     });
     group.finish();
@@ -274,14 +310,25 @@ fn controller(c: &mut Criterion) {
     let phase = plan.phases()[0].id;
     let mut group = c.benchmark_group("controller");
     group.bench_function("ack", |b| {
-        b.iter_batched(
-            || (waiting.clone(), ack(phase, &collectors[0]), EffectBuf::with_bound(64)),
-            |(mut controller, input, mut out)| {
-                controller.handle(Tick(9), input, &mut out);
-                (controller, out)
-            },
-            BatchSize::SmallInput,
-        );
+        b.iter_custom(|iterations| {
+            at_median_pace(iterations, |n| {
+                let mut all: Vec<_> = (0..n)
+                    .map(|_| {
+                        let out = EffectBuf::with_bound(64);
+                        (waiting.clone(), Some(ack(phase, &collectors[0])), out)
+                    })
+                    .collect();
+                let begin = Instant::now();
+                for (controller, input, out) in &mut all {
+                    if let Some(input) = input.take() {
+                        controller.handle(Tick(9), input, out);
+                    }
+                }
+                let spent = begin.elapsed();
+                black_box(all);
+                spent
+            })
+        });
     });
     group.finish();
 }
