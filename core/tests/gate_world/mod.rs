@@ -427,29 +427,26 @@ impl World {
     }
 
     fn controller_says(&mut self, envelope: Envelope) {
-        match &envelope.body {
-            Message::BaselineRequest(request) => {
-                assert_eq!(self.granted, None, "asked after the gate was granted");
-                let node = self.nodes.iter_mut().find(|n| n.id == envelope.to).unwrap();
-                assert!(!node.out, "asked after it was taken out");
-                node.requests += 1;
-                assert_eq!(request.attempt, node.requests);
-                let first = *node.message.get_or_insert(envelope.message_id);
-                assert_eq!(envelope.message_id, first, "a repetition is the same message");
-                let deadline = self.commanded.unwrap() + self.timeout();
-                assert_eq!(request.budget, deadline.since(self.now));
+        if let Message::BaselineRequest(request) = &envelope.body {
+            assert_eq!(self.granted, None, "asked after the gate was granted");
+            let (commanded, timeout) = (self.commanded.unwrap(), self.timeout());
+            let node = self.nodes.iter_mut().find(|n| n.id == envelope.to).unwrap();
+            assert!(!node.out, "asked after it was taken out");
+            node.requests += 1;
+            assert_eq!(request.attempt, node.requests);
+            let first = *node.message.get_or_insert(envelope.message_id);
+            assert_eq!(envelope.message_id, first, "a repetition is the same message");
+            assert_eq!(request.budget, (commanded + timeout).since(self.now));
+        } else if let Message::GateGranted(granted) = &envelope.body {
+            let outcome = granted.outcome.clone().unwrap();
+            if let Some(first) = &self.granted {
+                assert_eq!(*first, outcome, "the same answer for ever");
+            } else {
+                self.check_grant(&outcome);
+                self.granted = Some(outcome);
             }
-            Message::GateGranted(granted) => {
-                let outcome = granted.outcome.clone().unwrap();
-                match &self.granted {
-                    Some(first) => assert_eq!(*first, outcome, "the same answer for ever"),
-                    None => {
-                        self.check_grant(&outcome);
-                        self.granted = Some(outcome);
-                    }
-                }
-            }
-            _ => return,
+        } else {
+            return;
         }
         self.post(envelope);
     }

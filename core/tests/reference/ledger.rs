@@ -265,7 +265,17 @@ fn did(plan: &RunPlan, effect: LedgerEffect) -> Option<Did> {
             },
             Message::Status(ServiceStatus::Stopped) => Some(Did::Stopped),
             Message::Status(_) | Message::Register(_) | Message::Heartbeat(_) => None,
-            other => panic!("the ledger says {other:?}"),
+            Message::Begin
+            | Message::GateCommand(_)
+            | Message::BaselineRequest(_)
+            | Message::BaselineAck(_)
+            | Message::GateGranted(_)
+            | Message::PhaseStarted(_)
+            | Message::SendingComplete(_)
+            | Message::PhaseComplete(_)
+            | Message::CreditsComplete(_)
+            | Message::Shutdown { .. }
+            | Message::Unknown => panic!("the ledger does not say {:?}", envelope.body),
         },
     }
 }
