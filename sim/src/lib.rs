@@ -3,7 +3,11 @@
 //! Who lives here:
 //! - [`server`]: the simulated inference server, over real TCP; what
 //!   `phasegate mock` and `phasegate run --demo` serve.
+//! - `turmoil` (tier 2, with the feature of that name): the real nodes on a
+//!   simulated network.
 //! - [`trace`]: what a run looks like from outside, one step at a time.
 
 pub mod server;
 pub mod trace;
+#[cfg(feature = "turmoil")]
+pub mod turmoil;

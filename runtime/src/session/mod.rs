@@ -1,17 +1,19 @@
 //! One run, from a resolved configuration to its artifacts.
 //!
 //! - [`execute`]: wires machines, sources, engine and files, and waits.
-//! - `executors`: carry out the effects of each machine.
-//! - `collect`: the same for collectors, whose readings wait for their mark.
+//! - [`executors`]: carry out the effects of each machine.
+//! - [`collect`]: the same for collectors, whose readings wait for their mark.
+//! - [`handover`]: where finished requests go.
 //! - `sources`: opens what is to be read.
 //! - [`live`]: what a user interface may look at while the run goes.
 //! - `finish`: the result, from what the machines and the files know.
 //! - `process`: what the operating system says of this process.
 
-mod collect;
+pub mod collect;
 mod execute;
-mod executors;
+pub mod executors;
 mod finish;
+pub mod handover;
 pub mod live;
 mod process;
 mod sources;
