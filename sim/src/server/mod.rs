@@ -59,8 +59,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use api::PHASE_HEADER;
 pub use config::{ConfigError, ServerConfig};
-pub use streams::OnStreams;
 pub use hazard::{ApiFault, Exporter, ExporterFault, Hazard, HazardError};
+pub use streams::OnStreams;
 pub use truth::{GpuTruth, Tally, Truth};
 
 use body::Body;

@@ -94,7 +94,9 @@ impl Log {
         if let Call::Controller { effects, .. } = &step.call {
             for effect in *effects {
                 if let ControllerEffect::Report(ControllerEvent::BoundaryOpened {
-                    phase, kind, ..
+                    phase,
+                    kind,
+                    ..
                 }) = effect
                 {
                     self.opened.entry((*phase, *kind)).or_insert(step.at);

@@ -62,7 +62,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<String> {
 fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Vec<String> {
     let mut wrong = Vec::new();
     let name = &phase.name;
-    let mut said = |what: String| wrong.push(format!("phase {name} is called clean, though {what}"));
+    let mut said =
+        |what: String| wrong.push(format!("phase {name} is called clean, though {what}"));
     let scenario = evidence.scenario;
     if phase.start_ns.is_some() && scenario.plan.gate().enabled && !scenario.collectors.is_empty() {
         let boundaries = result.boundaries.iter().filter(|b| b.phase_id == phase.phase_id);

@@ -84,9 +84,8 @@ impl<'a> World<'a> {
             .map(|_| LineSender::in_memory(KEPT))
             .map(|(sender, receiver)| (receiver, sender))
             .unzip();
-        let nodes = (0..node::COLLECTORS).chain((0..collectors).map(|n| {
-            node::COLLECTORS + number(n)
-        }));
+        let nodes =
+            (0..node::COLLECTORS).chain((0..collectors).map(|n| node::COLLECTORS + number(n)));
         let (journals, recorders): (Vec<_>, Vec<_>) = nodes
             .map(|number| Recorder::in_memory(number, KEPT))
             .map(|(recorder, receiver)| (receiver, recorder))
@@ -295,12 +294,7 @@ struct Remains<'a> {
 }
 
 impl Remains<'_> {
-    fn outcome(
-        self,
-        log: Option<Log>,
-        elapsed: Duration,
-        mut failures: Vec<String>,
-    ) -> Outcome {
+    fn outcome(self, log: Option<Log>, elapsed: Duration, mut failures: Vec<String>) -> Outcome {
         let settings = &self.common.settings;
         let ends = std::mem::take(&mut *self.common.ends());
         let replayed = match self.replay(settings) {
@@ -340,9 +334,7 @@ impl Remains<'_> {
             node::CONDUCTOR | node::LEDGER | node::READINESS => {
                 self.crashed.contains(&Place::Bench)
             }
-            collector => {
-                self.crashed.contains(&Place::Collector(collector - node::COLLECTORS))
-            }
+            collector => self.crashed.contains(&Place::Collector(collector - node::COLLECTORS)),
         };
         let entries = (0_u8..).zip(&self.journals).filter(|(number, _)| !lives(*number));
         let entries = entries.flat_map(|(_, journal)| journal.try_iter()).map(Ok);
