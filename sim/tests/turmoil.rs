@@ -250,8 +250,13 @@ fn a_verdict_that_is_better_than_its_evidence_is_caught() {
     let (scenario, outcome) = clean("gate-timeout");
     let mut result = outcome.result.expect("a result");
     let judged = |result: &RunResult| {
-        let controller = outcome.controller.as_ref();
-        judge(&Evidence { scenario: &scenario, controller, result: Some(result), truth: &[] })
+        judge(&Evidence {
+            scenario: &scenario,
+            controller: outcome.controller.as_ref(),
+            result: Some(result),
+            truth: &[],
+            controller_lost: false,
+        })
     };
     let before = judged(&result).len();
     result.phases[1].verdict = Verdict::Clean;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -13,16 +14,29 @@ use phasegate_core::message::{CollectError, CollectErrorKind};
 use phasegate_runtime::load::connector::{Connecting, Connector, Transport};
 use phasegate_runtime::telemetry::fetch::{Answer, BoxFuture, Fetch, Request};
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 use turmoil::net::TcpStream;
 
 /// Streams of the simulated network, by host name.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Dial;
 
+/// A refusal takes so long. turmoil's takes no time at all behind a partition, and
+/// a closed loop against it would send without end at one moment.
+const REFUSED: Duration = Duration::from_millis(5);
+
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let connected = TcpStream::connect((host, port)).await;
+    if connected.is_err() {
+        sleep(REFUSED).await;
+    }
+    connected
+}
+
 impl Connector for Dial {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> Connecting<'a> {
         Box::pin(async move {
-            let stream = TcpStream::connect((host, port)).await?;
+            let stream = connect(host, port).await?;
             Ok(Box::new(stream) as Box<dyn Transport>)
         })
     }
@@ -55,8 +69,7 @@ impl Fetch for Dial {
             let unreachable = |why: &dyn fmt::Display| {
                 failed(CollectErrorKind::Unreachable, "cannot connect to", why)
             };
-            let stream =
-                TcpStream::connect((host, port)).await.map_err(|error| unreachable(&error))?;
+            let stream = connect(host, port).await.map_err(|error| unreachable(&error))?;
             let (mut sender, driver) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
                 .await
                 .map_err(|error| unreachable(&error))?;

@@ -269,8 +269,8 @@ impl Common {
         let lines = self.readings.get(index).cloned().ok_or_else(missing)?;
         let fetch: Arc<dyn Fetch> = Arc::new(Dial);
         let reads: Arc<dyn Reads> = match source {
-            Source::Server => Arc::new(PrometheusSource::new(&source.url(), fetch, clock)?),
-            Source::Gpus => Arc::new(DcgmSource::new(&source.url(), fetch, clock)?),
+            Source::Server => Arc::new(PrometheusSource::new(&source.url(index), fetch, clock)?),
+            Source::Gpus => Arc::new(DcgmSource::new(&source.url(index), fetch, clock)?),
         };
         let id = plan.id.clone();
         let spec = Spec {

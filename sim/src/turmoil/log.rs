@@ -63,6 +63,11 @@ impl Log {
         LOG.with_borrow(|log| log.as_ref()?.opened.get(&(phase, kind)).copied())
     }
 
+    /// Whether the controller has ended the run.
+    pub(super) fn run_ended() -> bool {
+        LOG.with_borrow(|log| log.as_ref().is_some_and(|log| log.rules.run_ended()))
+    }
+
     /// Writes what is no step of a machine: a fault.
     pub(super) fn remark(at: std::time::Duration, what: &str) {
         LOG.with_borrow_mut(|log| {

@@ -55,6 +55,11 @@ impl Rules {
         Self { plan, bench, controller_ended: false, collectors }
     }
 
+    /// Whether the controller has ended the run.
+    pub(super) fn run_ended(&self) -> bool {
+        self.controller_ended
+    }
+
     /// A service starts anew: what it said before counts no more.
     pub(super) fn life(&mut self, life: Life) {
         match life {

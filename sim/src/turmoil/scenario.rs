@@ -46,14 +46,15 @@ pub enum Source {
 }
 
 impl Source {
-    /// Its URL on the simulated network.
+    /// Its URL on the simulated network, as the collector with this number asks
+    /// for it: each its own, so that their readings can be told apart.
     #[must_use]
-    pub fn url(self) -> String {
+    pub fn url(self, collector: usize) -> String {
         let path = match self {
             Self::Server => "metrics",
             Self::Gpus => "gpu/metrics",
         };
-        format!("http://server:{HTTP}/{path}")
+        format!("http://{}:{HTTP}/{path}?from-{collector}=1", Place::Server)
     }
 
     fn domain(self) -> Domain {
@@ -136,10 +137,11 @@ pub struct Scenario {
     pub server: ServerConfig,
     /// What goes wrong.
     pub faults: Vec<Fault>,
-    /// From here on nothing goes wrong: the network is healed, and crashed
-    /// collectors come back where `revive` says so.
+    /// From here on nothing goes wrong: the network is healed, and hosts that are
+    /// down come back. The bench never does.
     pub quiet: Duration,
-    /// Whether hosts that are down when it gets quiet come back.
+    /// Whether the server and the collectors are among those that come back; the
+    /// controller always is.
     pub revive: bool,
 }
 

@@ -219,12 +219,16 @@ impl<'a> World<'a> {
                 self.act(Action::Latency(*a, *b, shortest));
             }
         }
-        if self.scenario.revive {
-            for place in std::mem::take(&mut self.down) {
-                // A bench that comes back would begin a second run.
-                if place != Place::Bench {
-                    self.act(Action::Bounce(place));
-                }
+        for place in self.down.clone() {
+            // A bench that came back would begin a second run. Without a
+            // controller nobody would tell the others that the run is over.
+            let back = match place {
+                Place::Bench => false,
+                Place::Controller => true,
+                Place::Server | Place::Collector(_) => self.scenario.revive,
+            };
+            if back {
+                self.act(Action::Bounce(place));
             }
         }
     }
@@ -238,11 +242,10 @@ impl<'a> World<'a> {
         let collectors = ends.collectors.iter().enumerate().all(|(n, done)| {
             *done || (self.down.contains(&Place::Collector(number(n))) && !self.may_return())
         });
-        if !bench || !collectors {
+        // A controller that was lost may find nobody left to end a run with.
+        let ended = Log::run_ended() || crashed(Place::Controller);
+        if !bench || !collectors || !ended {
             return false;
-        }
-        if self.down.contains(&Place::Controller) && !self.may_return() {
-            return true;
         }
         if let Some(stop) = ends.stop.take() {
             let _ = stop.send(());
@@ -311,6 +314,7 @@ impl Remains<'_> {
             controller: ends.controller.as_ref(),
             result: result.as_ref(),
             truth: &truth,
+            controller_lost: self.crashed.contains(&Place::Controller),
         }));
         let (mut text, mut steps) = (String::new(), 0);
         if let Some(log) = log {
