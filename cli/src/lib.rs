@@ -7,9 +7,11 @@
 //! - [`resolve`]: flags over environment over file over defaults, checked.
 //! - [`commands`]: one file a command.
 //! - [`output`]: tables, progress, the plan of a dry run.
+//! - [`check`]: whether phasegate kept its own rules.
 //! - [`exit`]: exit codes; [`judge`]: from a result to one.
 
 pub mod args;
+pub mod check;
 pub mod commands;
 pub mod config;
 pub mod demo;

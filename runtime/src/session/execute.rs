@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::audit::Audit;
 use super::collect::CollectorExecutor;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
@@ -106,6 +107,7 @@ impl Files {
 
 /// Runs what `config` asks for. `interrupt` turns true when the user wants it to
 /// end; the run then ends within its grace and gate times, with its artifacts.
+/// `audit` checks at the end that phasegate kept its own rules.
 ///
 /// # Errors
 /// Where nothing could be measured and nothing is to be written.
@@ -113,6 +115,7 @@ pub async fn execute(
     config: RunConfig,
     live: Live,
     interrupt: watch::Receiver<bool>,
+    audit: Audit,
 ) -> Result<Done, SessionError> {
     let clock = Clock::start();
     let started_at = SystemTime::now();
@@ -135,7 +138,8 @@ pub async fn execute(
         ready_timeout: config.ready_timeout,
     };
     let files = Files::create(&config, &settings)?;
-    let run = Run { config, settings, fetch, clock, live, interrupt, files, bus: Bus::new() };
+    let run =
+        Run { config, settings, fetch, clock, live, interrupt, audit, files, bus: Bus::new() };
     run.go(started_at, opened).await
 }
 
@@ -146,6 +150,7 @@ struct Run {
     clock: Clock,
     live: Live,
     interrupt: watch::Receiver<bool>,
+    audit: Audit,
     files: Files,
     bus: Bus,
 }
@@ -222,11 +227,12 @@ impl Run {
                 last.map_or_else(String::new, |error| format!(" (last: {error})"))
             )),
         };
-        let Self { config, clock, live, interrupt, files, .. } = self;
+        let Self { config, clock, live, interrupt, audit, files, .. } = self;
         let mut problems = Vec::new();
         let Files { journal, records, server_metrics, gpu_telemetry } = files;
+        problems.extend(journal.finish().err());
+        let journal_complete = problems.is_empty();
         for finished in [
-            journal.finish(),
             server_metrics.finish(),
             gpu_telemetry.finish(),
             records.map_or(Ok(()), LineFile::finish),
@@ -237,6 +243,8 @@ impl Run {
             started_at,
             never_ready: never_ready.clone(),
             problems,
+            journal_complete,
+            audit,
             interrupt,
             live,
             now: clock.now(),

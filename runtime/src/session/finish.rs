@@ -15,6 +15,7 @@ use phasegate_core::seed::Seed;
 use phasegate_core::time::Tick;
 use tokio::sync::watch;
 
+use super::audit::{self, Audit, Ended};
 use super::execute::SessionError;
 use super::live::Live;
 use super::process;
@@ -36,12 +37,15 @@ pub(super) struct Facts {
     pub never_ready: Option<String>,
     /// Sentences on artifacts that are incomplete.
     pub problems: Vec<String>,
+    pub journal_complete: bool,
+    pub audit: Audit,
     pub interrupt: watch::Receiver<bool>,
     pub live: Live,
     pub now: Tick,
 }
 
-/// Assembles the result and writes `run.json` and `metrics.csv`.
+/// Assembles the result, has it checked, and writes `run.json` and
+/// `metrics.csv`.
 pub(super) fn write(
     config: &RunConfig,
     evidence: &Evidence,
@@ -94,7 +98,19 @@ pub(super) fn write(
         tracing::debug!(?connections, "connections");
     }
     tracing::debug!(now = %facts.now, "assembling");
-    let result = assemble(&account, &attribution.finish(), run);
+    let attributed = attribution.finish();
+    let mut result = assemble(&account, &attributed, run);
+    let audited = (facts.audit)(&Ended {
+        dir,
+        journal_complete: facts.journal_complete,
+        result: &result,
+        controller: &evidence.controller,
+        attributed: &attributed,
+    });
+    for note in audited.notes {
+        facts.live.note(note);
+    }
+    audit::hold_against(&mut result, audited.broken);
     summary::write_run_json(dir, &result).map_err(artifacts("run.json"))?;
     summary::write_metrics_csv(dir, &result).map_err(artifacts("metrics.csv"))?;
     drop(facts.live);

@@ -6,9 +6,11 @@
 //! - [`handover`]: where finished requests go.
 //! - `sources`: opens what is to be read.
 //! - [`live`]: what a user interface may look at while the run goes.
+//! - [`audit`]: the check that phasegate kept its own rules, made from outside.
 //! - `finish`: the result, from what the machines and the files know.
 //! - `process`: what the operating system says of this process.
 
+pub mod audit;
 pub mod collect;
 mod execute;
 pub mod executors;

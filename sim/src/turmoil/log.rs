@@ -13,6 +13,7 @@ use phasegate_core::message::BaselineKind;
 use phasegate_core::time::Tick;
 
 use super::rules::Rules;
+use crate::invariants::Watch;
 use crate::trace::{Call, Step};
 
 thread_local! {
@@ -30,6 +31,8 @@ pub struct Log {
     /// When the controller first opened each boundary.
     pub opened: BTreeMap<(PhaseId, BaselineKind), Tick>,
     rules: Rules,
+    /// The invariants, for as long as every service lives its first life.
+    watch: Option<Watch>,
 }
 
 /// Violations beyond so many are of no interest.
@@ -37,13 +40,14 @@ const MOST: usize = 20;
 
 impl Log {
     /// Begins the log of a run on this thread.
-    pub fn begin(rules: Rules, text: bool) {
+    pub fn begin(rules: Rules, watch: Watch, text: bool) {
         let log = Self {
             text: text.then(String::new),
             steps: 0,
             violations: Vec::new(),
             opened: BTreeMap::new(),
             rules,
+            watch: Some(watch),
         };
         LOG.set(Some(log));
     }
@@ -54,7 +58,21 @@ impl Log {
         let mut log = LOG.take()?;
         let violations = log.rules.finish();
         log.violations.extend(violations);
+        if let Some(watch) = log.watch.take() {
+            log.violations.extend(watch.finish().iter().map(ToString::to_string));
+        }
         Some(log)
+    }
+
+    /// A service is lost: the invariants hold of a run's first lives only.
+    pub(super) fn cut_off() {
+        LOG.with_borrow_mut(|log| {
+            if let Some(log) = log
+                && let Some(watch) = log.watch.take()
+            {
+                log.violations.extend(watch.cut_off().iter().map(ToString::to_string));
+            }
+        });
     }
 
     /// When a boundary was first opened by the controller, if it was.
@@ -112,6 +130,9 @@ impl Log {
             && self.violations.len() < MOST
         {
             self.violations.extend(violations);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.observe(step);
         }
         if let Some(text) = &mut self.text {
             line(text, step);

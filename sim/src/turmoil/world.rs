@@ -22,6 +22,8 @@ use super::log::Log;
 use super::rules::Rules;
 use super::scenario::{Action, Place, Scenario, When, number};
 use super::verdict::{self, Evidence};
+use crate::invariants::Watch;
+use crate::invariants::result::check_result;
 use crate::server::Tally;
 
 /// Readings and journal entries that one node may leave.
@@ -52,7 +54,8 @@ pub struct Outcome {
 #[must_use]
 pub fn run(scenario: &Scenario, text: bool) -> Outcome {
     let mut world = World::new(scenario);
-    Log::begin(Rules::new(scenario.plan.clone()), text);
+    let watch = Watch::new(&scenario.plan, scenario.collectors.len());
+    Log::begin(Rules::new(scenario.plan.clone()), watch, text);
     let mut failures = Vec::new();
     if let Err(why) = world.steps() {
         failures.push(why);
@@ -195,12 +198,18 @@ impl<'a> World<'a> {
             Action::Crash(place) => {
                 if self.down.insert(place) {
                     self.crashed.insert(place);
+                    if place != Place::Server {
+                        Log::cut_off();
+                    }
                     self.sim.crash(name(place));
                 }
             }
             Action::Bounce(place) => {
                 self.down.remove(&place);
                 self.crashed.insert(place);
+                if place != Place::Server {
+                    Log::cut_off();
+                }
                 self.sim.bounce(name(place));
             }
             Action::Cancel => self.common.cancel.notify_one(),
@@ -316,6 +325,11 @@ impl Remains<'_> {
             truth: &truth,
             controller_lost: self.crashed.contains(&Place::Controller),
         }));
+        if let (Some(result), Some(controller)) = (&result, &ends.controller)
+            && !self.crashed.contains(&Place::Controller)
+        {
+            failures.extend(check_result(result, controller).iter().map(ToString::to_string));
+        }
         let (mut text, mut steps) = (String::new(), 0);
         if let Some(log) = log {
             failures.extend(log.violations);
