@@ -80,7 +80,7 @@ impl Rules {
                 for effect in *effects {
                     if *effect == ControllerEffect::Finished {
                         broken.extend(
-                            self.controller_ended.then(|| "the controller ended the run twice"),
+                            self.controller_ended.then_some("the controller ended the run twice"),
                         );
                         self.controller_ended = true;
                     }
@@ -111,7 +111,7 @@ impl Rules {
             Call::Ledger { effects, .. } => {
                 for effect in *effects {
                     if *effect == LedgerEffect::Finished {
-                        broken.extend(self.bench.ledger_ended.then(|| "the ledger ended twice"));
+                        broken.extend(self.bench.ledger_ended.then_some("the ledger ended twice"));
                         self.bench.ledger_ended = true;
                     }
                 }
