@@ -31,6 +31,7 @@ fn settings() -> Settings {
         interval: Duration::from_millis(333),
         heartbeat: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
+        optional: false,
     };
     Settings {
         collectors: vec![

@@ -150,6 +150,7 @@ impl World {
                 // Signs of life are given at every step of time instead.
                 heartbeat: Duration::from_secs(1 << 30),
                 read_timeout: Duration::from_secs(1),
+                optional: false,
             }),
             id: ServiceId::new(name),
             dead: false,

@@ -267,6 +267,7 @@ proptest! {
                 // None within this test: signs of life are not looked at here.
                 heartbeat: Duration::MAX,
                 read_timeout: Duration::from_secs(1),
+            optional: false,
             }),
             now: 0,
             under_way: vec![],

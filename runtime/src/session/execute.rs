@@ -1,9 +1,7 @@
 //! Wires machines, sources, engine and files of one run, and waits.
 
 use std::fs;
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -29,16 +27,17 @@ use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
 };
 use super::finish::{self, Evidence};
+use super::handover::Handover;
 use super::live::{Live, Stage};
 use super::sources::{self, Opened};
-use crate::bus::Bus;
+use crate::bus::{Bus, Transport};
 use crate::clock::Clock;
 use crate::config::{EndpointType, ExportLevel, RunConfig};
 use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::readings::ReadingWriter;
 use crate::export::records::RecordWriter;
-use crate::load::{Completions, Engine, EngineConfig, Finished, prompts};
+use crate::load::{Engine, EngineConfig, prompts};
 use crate::node::{Executor, Parts, drive};
 use crate::sleep::Sleeper;
 use crate::telemetry::fetch::{Fetch, HttpFetch};
@@ -341,7 +340,8 @@ impl Run {
     ) -> Result<Evidence, SessionError> {
         self.live.set_stage(Stage::WaitingForServices);
         let plan = self.config.plan.clone();
-        let (bus, live) = (self.bus.clone(), self.live.clone());
+        let bus: Arc<dyn Transport> = Arc::new(self.bus.clone());
+        let live = self.live.clone();
 
         // First, so that it is there to hear the others register.
         let machine = self.settings.controller(&plan);
@@ -353,7 +353,7 @@ impl Run {
             sleeper: Sleeper::Wheel,
             max_effects: machine.max_effects(),
         };
-        let executor = ControllerExecutor { bus: bus.clone(), live: live.clone() };
+        let executor = ControllerExecutor { bus: Arc::clone(&bus), live: live.clone() };
         let controller = self.spawn::<Controller, _>(machine, spec, |_| executor);
 
         let spec = Spec {
@@ -364,7 +364,7 @@ impl Run {
             sleeper: Sleeper::Wheel,
             max_effects: Ledger::EFFECTS,
         };
-        let executor = LedgerExecutor { bus: bus.clone() };
+        let executor = LedgerExecutor { bus: Arc::clone(&bus) };
         let ledger = self.spawn::<Ledger, _>(self.settings.ledger(&plan), spec, |_| executor);
 
         let endpoint = &self.config.endpoint;
@@ -402,7 +402,7 @@ impl Run {
             max_effects: machine.max_effects(),
         };
         let executor = ConductorExecutor {
-            bus: bus.clone(),
+            bus: Arc::clone(&bus),
             live: live.clone(),
             engine: Arc::clone(&engine),
             active: Vec::new(),
@@ -456,7 +456,8 @@ impl Run {
             sleeper: Sleeper::Wheel,
             max_effects: 64,
         };
-        let (bus, live) = (self.bus.clone(), self.live.clone());
+        let bus: Arc<dyn Transport> = Arc::new(self.bus.clone());
+        let live = self.live.clone();
         let lines = file.sender();
         self.spawn::<Collector, _>(machine, spec, |local| {
             let writer = ReadingWriter::new(lines);
@@ -469,28 +470,5 @@ impl Run {
 async fn interrupted(interrupt: &mut watch::Receiver<bool>) {
     if interrupt.wait_for(|wanted| *wanted).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Hands a finished request to everybody who wants it: the credit to the
-/// conductor first, since the next request may wait for it.
-struct Handover {
-    conductor: Arc<std::sync::OnceLock<mpsc::Sender<ConductorInput>>>,
-    ledger: mpsc::Sender<LedgerInput>,
-    records: Option<RecordWriter>,
-}
-
-impl Completions for Handover {
-    fn complete(&self, finished: Finished) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async move {
-            let returned = ConductorInput::Returned(finished.record.credit_return());
-            if let Some(conductor) = self.conductor.get() {
-                let _ = conductor.send(returned).await;
-            }
-            if let Some(records) = &self.records {
-                records.write(&finished);
-            }
-            let _ = self.ledger.send(LedgerInput::Record(finished.record)).await;
-        })
     }
 }

@@ -1,8 +1,9 @@
 //! One run, from a resolved configuration to its artifacts.
 //!
 //! - [`execute`]: wires machines, sources, engine and files, and waits.
-//! - `executors`: carry out the effects of each machine.
-//! - `collect`: the same for collectors, whose readings wait for their mark.
+//! - [`executors`]: carry out the effects of each machine.
+//! - [`collect`]: the same for collectors, whose readings wait for their mark.
+//! - [`handover`]: where finished requests go.
 //! - `sources`: opens what is to be read.
 //! - [`live`]: what a user interface may look at while the run goes.
 //! - [`audit`]: the check that phasegate kept its own rules, made from outside.
@@ -10,10 +11,11 @@
 //! - `process`: what the operating system says of this process.
 
 pub mod audit;
-mod collect;
+pub mod collect;
 mod execute;
-mod executors;
+pub mod executors;
 mod finish;
+pub mod handover;
 pub mod live;
 mod process;
 mod sources;

@@ -97,5 +97,7 @@ fn collector(index: u8, limits: &Limits, bytes: &mut Bytes<'_>) -> CollectorPlan
         interval: MS * u32::from(bytes.byte()) * 2,
         heartbeat: limits.heartbeat,
         read_timeout: MS * u32::from(bytes.byte()) * 4,
+        optional: false,
+        optional: false,
     }
 }
