@@ -83,6 +83,10 @@ impl JournalFile {
     /// If the file cannot be created or written to.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         let mut file = File::create(path)?;
+        // Held for as long as this process has the file open: who finds the
+        // journal unlocked knows that the run is over. A file system without
+        // locks must not stop a run.
+        let _ = file.try_lock();
         let mut head = Vec::new();
         let encoder = Encoder::new(header, &mut head).map_err(io::Error::other)?;
         file.write_all(&head)?;

@@ -6,6 +6,8 @@
 //! - `sources`: opens what is to be read.
 //! - [`live`]: what a user interface may look at while the run goes.
 //! - `finish`: the result, from what the machines and the files know.
+//! - `origin`: which run it is, for its journal's header.
+//! - [`mod@recover`]: a run read back from its files, and a killed one finished.
 //! - `process`: what the operating system says of this process.
 
 mod collect;
@@ -13,7 +15,9 @@ mod execute;
 mod executors;
 mod finish;
 pub mod live;
+mod origin;
 mod process;
+pub mod recover;
 mod sources;
 
 pub use execute::{Done, SessionError, execute};
