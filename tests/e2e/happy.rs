@@ -9,6 +9,7 @@ const ARTIFACTS: [&str; 6] = [
     "gpu_telemetry.jsonl",
     "journal.bin",
     "metrics.csv",
+    "report.html",
 ];
 
 #[test]

@@ -51,7 +51,8 @@ pub fn killed(result: &mut RunResult, last: Tick) {
         RunOutcome::Cancelled => RunOutcome::Cancelled,
         RunOutcome::Completed | RunOutcome::Degraded | RunOutcome::Failed => RunOutcome::Failed,
     };
-    let said = format!("The run was killed at {} or a moment later: its journal ends there.", at(last));
+    let said =
+        format!("The run was killed at {} or a moment later: its journal ends there.", at(last));
     result.reasons.insert(0, said);
 }
 

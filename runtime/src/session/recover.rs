@@ -182,8 +182,7 @@ impl Machines {
 /// The result of a killed run.
 fn finished(dir: &Path) -> Result<RunResult, RecoverError> {
     let path = dir.join("journal.bin");
-    let unreadable =
-        |problem: String| RecoverError::Journal { path: path.clone(), problem };
+    let unreadable = |problem: String| RecoverError::Journal { path: path.clone(), problem };
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if absent(&error) => return Err(RecoverError::NoRun(dir.to_owned())),
@@ -199,7 +198,9 @@ fn finished(dir: &Path) -> Result<RunResult, RecoverError> {
     let settings =
         Settings::from_header(&journal.header).map_err(|error| unreadable(error.to_string()))?;
     let origin = Origin::of(&journal.header).ok_or_else(|| {
-        unreadable("its header does not say which run it is of; use the phasegate that wrote it".into())
+        unreadable(
+            "its header does not say which run it is of; use the phasegate that wrote it".into(),
+        )
     })?;
     let plan = &journal.header.plan;
 

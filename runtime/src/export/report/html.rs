@@ -23,9 +23,8 @@ impl Table {
     /// A table with this caption (HTML) and these columns; those whose name
     /// begins with `#` hold numbers.
     pub(super) fn new(caption: &str, columns: &[&str]) -> Self {
-        let mut html = format!(
-            "<div class=\"scroll\"><table>\n<caption>{caption}</caption>\n<thead><tr>"
-        );
+        let mut html =
+            format!("<div class=\"scroll\"><table>\n<caption>{caption}</caption>\n<thead><tr>");
         for column in columns {
             match column.strip_prefix('#') {
                 Some(name) => {

@@ -33,10 +33,8 @@ impl Range {
     /// knows of; `None` if no phase was started.
     fn of(result: &RunResult) -> Option<Self> {
         let phases = result.phases.iter().filter(|phase| phase.start_ns.is_some());
-        let mut moments: Vec<Tick> = phases
-            .flat_map(|p| [p.start_ns, p.sending_complete_ns, p.end_ns])
-            .flatten()
-            .collect();
+        let mut moments: Vec<Tick> =
+            phases.flat_map(|p| [p.start_ns, p.sending_complete_ns, p.end_ns]).flatten().collect();
         if moments.is_empty() {
             return None;
         }

@@ -45,6 +45,21 @@ pub(super) fn number(value: f64) -> String {
     thousands(&format!("{value:.decimals$}"))
 }
 
+/// A number that somebody chose, as a bound of a bucket: without the zeros at
+/// its end.
+pub(super) fn chosen(value: f64) -> String {
+    let text = number(value);
+    if !text.contains('.') || text.contains('e') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A name made of parts, which may be broken after each slash.
+pub(super) fn breakable(name: &str) -> String {
+    esc(name).replace('/', "/<wbr>")
+}
+
 /// A whole number, thousands apart.
 pub(super) fn count(value: u64) -> String {
     thousands(&value.to_string())

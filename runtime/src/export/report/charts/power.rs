@@ -35,10 +35,11 @@ pub(in super::super) fn draw(result: &RunResult, series: &Series, range: Range) 
     boundaries(&mut svg, result, &x, (top, bottom));
     let mut keys = Vec::new();
     for (place, (name, means)) in lines.iter().enumerate() {
-        let class = format!("curve {}", colour(place + 2));
+        let key = colour(7 - place % 8);
+        let class = format!("curve {key}");
         let points: Vec<_> = means.iter().map(|p| (x.at(p.at), y.at(p.value))).collect();
         svg.line(&class, &points);
-        keys.push((colour(place + 2), (*name).clone()));
+        keys.push((key, (*name).clone()));
     }
     keys.push(("boundary".to_owned(), "boundary closed".to_owned()));
     Some(svg.finish() + &legend(&keys))

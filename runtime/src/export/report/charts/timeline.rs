@@ -44,10 +44,14 @@ pub(in super::super) fn draw(result: &RunResult, series: &Series, range: Range) 
         let says = format!("{}: sending from {} to {until}", phase.name, moment(start));
         svg.bar(&format!("fill {class}"), (from, sent), bar, &says);
         if end > sent {
-            let says = format!("{}: waiting for its last requests until {}", phase.name,
-                phase.end_ns.map_or_else(|| "…".to_owned(), moment));
+            let says = format!(
+                "{}: waiting for its last requests until {}",
+                phase.name,
+                phase.end_ns.map_or_else(|| "…".to_owned(), moment)
+            );
             svg.bar(&format!("fill drain {class}"), (sent, end), bar, &says);
         }
+        let mut end = end;
         for gate in result.boundaries.iter().filter(|b| b.phase_id == phase.phase_id) {
             let (asked, closed) = (gate.requested_ns.as_secs_f64(), gate.closed_ns.as_secs_f64());
             let kind = match gate.kind {
@@ -61,7 +65,9 @@ pub(in super::super) fn draw(result: &RunResult, series: &Series, range: Range) 
                 moment(gate.closed_ns),
                 word(&gate.released_by)
             );
-            svg.bar("gate", (x.at(asked), x.at(closed)), (y, y + ROW - 2.0), &says);
+            let gate = (x.at(asked), x.at(closed).max(x.at(asked) + 2.0));
+            svg.bar("gate", gate, (y, y + ROW - 2.0), &says);
+            end = end.max(gate.1);
         }
         // Within the bar where there is room, else on the side that has some.
         let width = phase.name.chars().count() as f64 * 7.0 + 12.0;

@@ -76,11 +76,8 @@ fn requests(result: &RunResult, series: &Series, range: Range) -> String {
         distribution::draw(result, series, ("ttft-cdf", "time to first token"), |p| &p.ttft),
         distribution::draw(result, series, ("latency-cdf", "request latency"), |p| &p.latency),
     ];
-    let curves: String = curves
-        .iter()
-        .flatten()
-        .map(|curve| format!("<div>{curve}</div>\n"))
-        .collect();
+    let curves: String =
+        curves.iter().flatten().map(|curve| format!("<div>{curve}</div>\n")).collect();
     out.push_str(&figure(
         &format!("<div class=\"pair\">\n{curves}</div>\n"),
         "The share of completed requests that took no longer. The percentiles are in the summary.",

@@ -41,8 +41,16 @@ pub(in super::super) fn render(result: &RunResult, series: &Series) -> String {
 
 fn table(result: &RunResult) -> String {
     let columns = [
-        "Phase", "GPU", "#Energy, J", "#J / output token", "#Power, W mean", "#max",
-        "#Utilization, % mean", "#max", "#Memory, MiB max", "#Temperature, °C max",
+        "Phase",
+        "GPU",
+        "#Energy, J",
+        "#J / output token",
+        "#Power, W mean",
+        "#max",
+        "#Utilization, % mean",
+        "#max",
+        "#Memory, MiB max",
+        "#Temperature, °C max",
     ];
     let caption = "What each GPU did in each phase: energy between the boundary readings, the rest \
                    weighted by time. Energy per token is all GPUs' energy by completed output \

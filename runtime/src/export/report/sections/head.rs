@@ -3,7 +3,7 @@
 use phasegate_core::account::result::{RunOutcome, RunResult};
 
 use crate::export::report::html::list;
-use crate::export::report::text::{badge, esc, seconds, word};
+use crate::export::report::text::{badge, esc, seconds};
 
 fn of_endpoint<'a>(result: &'a RunResult, key: &str) -> Option<&'a str> {
     result.config.get("endpoint")?.get(key)?.as_str()
@@ -19,7 +19,7 @@ pub(in super::super) fn title(result: &RunResult) -> String {
 
 /// The head.
 pub(in super::super) fn render(result: &RunResult) -> String {
-    let model = of_endpoint(result, "model").unwrap_or("a model that is not known");
+    let model = of_endpoint(result, "model").unwrap_or("Model not known");
     let mut out = format!("<header>\n<h1>{}</h1>\n<p class=\"sub\">", esc(model));
     if let (Some(url), Some(kind)) = (of_endpoint(result, "url"), of_endpoint(result, "type")) {
         out.push_str(&format!("{} at <code>{}</code>, ", esc(kind), esc(url)));
@@ -40,19 +40,12 @@ pub(in super::super) fn render(result: &RunResult) -> String {
         }
     ));
     out.push_str(&list("reasons", &result.reasons));
-    let missing: Vec<String> = result
-        .results_joined
-        .iter()
-        .filter(|(_, joined)| !**joined)
-        .map(|(domain, _)| format!("Not handed in by every producer: {domain}."))
-        .collect();
-    out.push_str(&list("reasons", &missing));
     out.push_str(&format!(
         "<p class=\"sub\">{} {}, seed {}, run <code>{}</code></p>\n</header>\n",
         esc(&result.tool.name),
         esc(&result.tool.version),
         result.seed,
-        esc(&word(&result.run_id))
+        esc(&result.run_id)
     ));
     out
 }

@@ -7,7 +7,7 @@ use phasegate_core::account::result::{
 };
 
 use crate::export::report::html::{Cell, Table, details};
-use crate::export::report::text::{badge, colour, count, esc, known, number, unknown};
+use crate::export::report::text::{badge, chosen, colour, count, esc, known, number, unknown};
 
 /// More rows of one table are left to `run.json`.
 const ROWS: usize = 400;
@@ -153,15 +153,14 @@ fn bounds(quantile: Option<&Quantile>) -> String {
     let Some(Quantile { lower, upper, estimate }) = quantile else {
         return unknown("no bucket holds it");
     };
-    let estimate = estimate.map_or_else(String::new, |e| {
-        format!(" <span class=\"estimate\">({})</span>", number(e))
-    });
+    let estimate = estimate
+        .map_or_else(String::new, |e| format!(" <span class=\"estimate\">({})</span>", number(e)));
     match (lower, upper) {
         (Some(lower), Some(upper)) => {
-            format!("{}\u{2013}{}{estimate}", number(*lower), number(*upper))
+            format!("{}\u{2013}{}{estimate}", chosen(*lower), chosen(*upper))
         }
-        (Some(lower), None) => format!("above {}{estimate}", number(*lower)),
-        (None, Some(upper)) => format!("up to {}{estimate}", number(*upper)),
+        (Some(lower), None) => format!("above {}{estimate}", chosen(*lower)),
+        (None, Some(upper)) => format!("up to {}{estimate}", chosen(*upper)),
         (None, None) => unknown("the server gives no bounds"),
     }
 }

@@ -78,9 +78,9 @@ fn table(result: &RunResult) -> String {
         });
         match rates {
             [Err(one), Err(other)] if one == other => cells.push(Cell::Wide(2, unknown(one))),
-            rates => cells.extend(rates.map(|rate| {
-                Cell::Number(rate.map_or_else(unknown, number))
-            })),
+            rates => {
+                cells.extend(rates.map(|rate| Cell::Number(rate.map_or_else(unknown, number))))
+            }
         }
         table.row(cells);
     }
@@ -99,9 +99,9 @@ fn words(result: &RunResult, phase: &PhaseResult) -> String {
     let (first, rest) = verdict.split_at(verdict.chars().next().map_or(0, char::len_utf8));
     out.push_str(&format!("{}{rest}. ", first.to_uppercase()));
     out.push_str(&format!(
-        "A {} phase{}{}: ",
+        "A {}{} phase{}: ",
+        if phase.seamless { "seamless " } else { "" },
         esc(&word(&phase.kind)),
-        if phase.seamless { ", seamless" } else { "" },
         load(result, phase).map_or_else(String::new, |load| format!(" with {}", esc(&load)))
     ));
     match (phase.start_ns, phase.end_ns) {
@@ -121,11 +121,10 @@ fn words(result: &RunResult, phase: &PhaseResult) -> String {
     out.push_str(".</p>\n");
     out.push_str(&list("notes", &phase.notes));
     if !phase.errors.is_empty() {
-        let mut table = Table::new("Requests that failed, by class", &["Class", "#Requests"]);
-        for (class, n) in &phase.errors {
-            table.row([Cell::Name(esc(class)), Cell::Number(count(*n))]);
-        }
-        out.push_str(&table.finish());
+        let errors = phase.errors.iter();
+        let errors: Vec<_> =
+            errors.map(|(class, n)| format!("{} <code>{}</code>", count(*n), esc(class))).collect();
+        out.push_str(&format!("<p>Requests that failed: {}.</p>\n", errors.join(", ")));
     }
     if !phase.metrics.is_empty() {
         out.push_str(&details("All client metrics", &metrics(phase)));
@@ -163,11 +162,8 @@ fn metrics(phase: &PhaseResult) -> String {
         if let Some(error) = stats.relative_error {
             shown.push_str(&format!(" (percentiles ± {} %)", number(error * 100.0)));
         }
-        let mut cells = vec![
-            Cell::Name(shown),
-            Cell::Text(esc(&stats.unit)),
-            Cell::Number(count(stats.count)),
-        ];
+        let mut cells =
+            vec![Cell::Name(shown), Cell::Text(esc(&stats.unit)), Cell::Number(count(stats.count))];
         let values = [
             stats.avg, stats.min, stats.max, stats.std, stats.p50, stats.p90, stats.p95, stats.p99,
         ];
