@@ -126,7 +126,7 @@ pub(super) fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Clean => "every collector was read at both boundaries, and nothing contradicts it",
         Verdict::Overlapped => "a seamless neighbour was in flight at a boundary",
         Verdict::Unsettled => "the server was still publishing when settling timed out",
-        Verdict::Incomplete => "a reading that was due is missing",
+        Verdict::Incomplete => "a reading that was due, or the phase's end, is missing",
         Verdict::Contaminated => {
             "client and server disagree, or a counter was set back inside the phase"
         }

@@ -24,7 +24,7 @@ pub(in super::super) fn draw(result: &RunResult, series: &Series, range: Range) 
         (WIDTH, bottom + 36.0),
         "Phases, gates and requests in flight over time",
         &format!(
-            "{} phases from {:.3} s to {:.3} s on the run's clock; the same as a table below.",
+            "Phases started: {}, from {:.3} s to {:.3} s on the run's clock. The same as a table below.",
             rows.len(),
             range.from,
             range.to

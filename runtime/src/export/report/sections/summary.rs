@@ -95,7 +95,10 @@ fn words(result: &RunResult, phase: &PhaseResult) -> String {
         esc(&phase.name),
         badge(&phase.verdict)
     );
-    let verdict = meaning(phase.verdict);
+    let verdict = match phase.start_ns {
+        Some(_) => meaning(phase.verdict),
+        None => "nothing of it was measured",
+    };
     let (first, rest) = verdict.split_at(verdict.chars().next().map_or(0, char::len_utf8));
     out.push_str(&format!("{}{rest}. ", first.to_uppercase()));
     out.push_str(&format!(
