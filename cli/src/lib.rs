@@ -38,5 +38,6 @@ pub fn main() -> Exit {
         Command::Completions(args) => commands::completions::run(&args),
         Command::Mock(args) => commands::mock::run(&args),
         Command::Replay(args) => commands::replay::run(&args),
+        Command::Report(args) => commands::report::run(&args),
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::harness::{Mock, boundary, notes, phase, phasegate, run};
 
-const ARTIFACTS: [&str; 6] = [
+const ARTIFACTS: [&str; 7] = [
     "run.json",
     "records.jsonl",
     "server_metrics.jsonl",
     "gpu_telemetry.jsonl",
     "journal.bin",
     "metrics.csv",
+    "report.html",
 ];
 
 #[test]

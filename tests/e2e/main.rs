@@ -7,6 +7,7 @@
 //! - `exporters`: telemetry that hangs, lies, dies.
 //! - `nvml`: GPUs through NVML's C ABI.
 //! - `faults`: servers that refuse, stall, cut, and answer nonsense.
+//! - `report`: the page of a run, finished or killed.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
 
 mod exact;
@@ -15,4 +16,5 @@ mod faults;
 mod happy;
 mod harness;
 mod nvml;
+mod report;
 mod signals;

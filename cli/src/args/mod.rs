@@ -48,6 +48,8 @@ pub enum Command {
     Mock(MockArgs),
     /// Feed a recorded journal to the core again and compare every output
     Replay(ReplayArgs),
+    /// Write report.html and metrics.csv of a run, even of one that was killed
+    Report(ReportArgs),
     /// Say what can be measured from here, with a remedy for what cannot
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
@@ -63,6 +65,20 @@ pub struct ReplayArgs {
     /// Print the journal as text instead
     #[arg(long)]
     pub print: bool,
+}
+
+/// Arguments of `phasegate report`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  phasegate report artifacts/my-model-20260101T120000Z
+
+Exit codes: 0 written, 1 a file could not be read or written, 2 there is no run
+in that directory, or it is still going on.")]
+pub struct ReportArgs {
+    /// The artifact directory of a run
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dir: PathBuf,
 }
 
 /// Arguments of `phasegate doctor`.

@@ -1,8 +1,9 @@
-//! The commands, one file each: [`run`], [`mock`], [`replay`], [`doctor`],
-//! [`completions`].
+//! The commands, one file each: [`run`], [`mock`], [`replay`], [`mod@report`],
+//! [`doctor`], [`completions`].
 
 pub mod completions;
 pub mod doctor;
 pub mod mock;
 pub mod replay;
+pub mod report;
 pub mod run;

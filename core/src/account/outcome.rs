@@ -2,9 +2,10 @@
 
 use super::assemble::{Evidence, RunFacts};
 use super::boundary::{at, sentence};
-use super::result::RunOutcome;
+use super::result::{RunOutcome, RunResult};
 use crate::id::{PhaseId, ServiceId};
 use crate::message::{ProfileFinish, ShutdownReason};
+use crate::time::Tick;
 
 /// The outcome, and why it is not `completed`.
 ///
@@ -39,6 +40,20 @@ pub fn outcome(evidence: &Evidence<'_>, facts: &RunFacts) -> (RunOutcome, Vec<St
     }
     reasons.extend(losses);
     (outcome, reasons)
+}
+
+/// Says of a result that was put together after the run's process had been
+/// killed, `last` being the last
+/// moment that was recorded, that it was. The run is then
+/// `failed`, unless it had been interrupted before.
+pub fn killed(result: &mut RunResult, last: Tick) {
+    result.outcome = match result.outcome {
+        RunOutcome::Cancelled => RunOutcome::Cancelled,
+        RunOutcome::Completed | RunOutcome::Degraded | RunOutcome::Failed => RunOutcome::Failed,
+    };
+    let said =
+        format!("The run was killed at {} or a moment later: its journal ends there.", at(last));
+    result.reasons.insert(0, said);
 }
 
 /// What makes the run `failed`.

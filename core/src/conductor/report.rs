@@ -15,6 +15,22 @@ pub struct ConductorReport {
     pub cancelled: bool,
 }
 
+impl ConductorReport {
+    /// The report of a conductor that was ended in the middle of a run, with its
+    /// process. What was in flight never comes back: it is written off, as a
+    /// request that does not come back in time is, so that every request sent is
+    /// completed, failed or cancelled.
+    #[must_use]
+    pub fn cut_off(mut self) -> Self {
+        for phase in &mut self.phases {
+            let lost = phase.counts.in_flight();
+            phase.counts.cancelled += lost;
+            phase.written_off += lost;
+        }
+        self
+    }
+}
+
 /// What became of one phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseReport {

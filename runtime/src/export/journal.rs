@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phasegate_core::Tick;
 use phasegate_core::journal::{Encoder, Entry, Header, JournalError, Kind, digest, encode_input};
@@ -92,6 +92,10 @@ impl JournalFile {
     /// If the file cannot be created or written to.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         let mut file = File::create(path)?;
+        // Held for as long as this process has the file open: who finds the
+        // journal unlocked knows that the run is over. A file system without
+        // locks must not stop a run.
+        let _ = file.try_lock();
         let mut head = Vec::new();
         let encoder = Encoder::new(header, &mut head).map_err(io::Error::other)?;
         file.write_all(&head)?;
@@ -127,9 +131,19 @@ impl JournalFile {
 fn write_all(mut file: File, mut encoder: Encoder, queue: &Receiver<Entry>) -> io::Result<()> {
     let mut result = Ok(());
     let mut out = Vec::new();
+    // Since when the oldest entry has been in the encoder.
+    let mut since: Option<Instant> = None;
     loop {
-        let (encoded, open) = match queue.recv_timeout(FLUSH) {
-            Ok(entry) => (encoder.push(&entry, &mut out), true),
+        let left = since.map_or(FLUSH, |since| FLUSH.saturating_sub(since.elapsed()));
+        let (encoded, open) = match queue.recv_timeout(left) {
+            Ok(entry) => {
+                since.get_or_insert_with(Instant::now);
+                let encoded = encoder.push(&entry, &mut out);
+                if out.is_empty() && encoded.is_ok() {
+                    continue;
+                }
+                (encoded, true)
+            }
             Err(RecvTimeoutError::Timeout) => (encoder.flush(&mut out), true),
             Err(RecvTimeoutError::Disconnected) => (encoder.flush(&mut out), false),
         };
@@ -139,8 +153,39 @@ fn write_all(mut file: File, mut encoder: Encoder, queue: &Receiver<Entry>) -> i
             result = encoded.map_err(io::Error::other).and_then(|()| file.write_all(&out));
         }
         out.clear();
+        since = None;
         if !open {
             return result;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phasegate_core::plan::{GatePlan, Limits, PhaseKind, PhaseSpec, RunPlan};
+
+    use super::*;
+
+    #[test]
+    fn a_steady_trickle_reaches_the_disk_too() -> Result<(), Box<dyn std::error::Error>> {
+        let mut phase = PhaseSpec::new("p", PhaseKind::Profiling);
+        (phase.concurrency, phase.requests) = (Some(1), Some(1));
+        let plan = RunPlan::new(0, vec![phase], GatePlan::default(), Limits::default())?;
+        let (nodes, settings) = (vec!["n".to_owned()], serde_json::Value::Null);
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("journal.bin");
+        let file = JournalFile::create(&path, &Header { seed: 0, plan, nodes, settings })?;
+        let header = std::fs::metadata(&path)?.len();
+        let recorder = file.recorder(0);
+        for n in 0..500 {
+            // Never idle for as long as an entry may lie in memory.
+            recorder.timeout::<u8>(Tick(n), &[]);
+            std::thread::sleep(FLUSH / 10);
+            if std::fs::metadata(&path)?.len() > header {
+                drop(recorder);
+                return Ok(file.finish()?);
+            }
+        }
+        Err("500 entries, and none of them on the disk".into())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many pieces may wait for the disk before further ones are dropped.
 const QUEUE: usize = 65_536;
@@ -114,9 +114,13 @@ impl LineFile {
 fn write_all(mut file: File, queue: &Receiver<Vec<u8>>) -> io::Result<()> {
     let mut chunk = Vec::with_capacity(CHUNK);
     let mut result = Ok(());
+    // Since when the oldest piece has been in the chunk.
+    let mut since: Option<Instant> = None;
     loop {
-        let open = match queue.recv_timeout(FLUSH) {
+        let left = since.map_or(FLUSH, |since| FLUSH.saturating_sub(since.elapsed()));
+        let open = match queue.recv_timeout(left) {
             Ok(piece) => {
+                since.get_or_insert_with(Instant::now);
                 chunk.extend_from_slice(&piece);
                 if chunk.len() < CHUNK {
                     continue;
@@ -130,6 +134,7 @@ fn write_all(mut file: File, queue: &Receiver<Vec<u8>>) -> io::Result<()> {
             result = file.write_all(&chunk);
         }
         chunk.clear();
+        since = None;
         if !open {
             return result;
         }
@@ -172,6 +177,24 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         }
         Err("the line never reached the disk".into())
+    }
+
+    #[test]
+    fn a_steady_trickle_reaches_the_disk_too() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("x.jsonl");
+        let file = LineFile::create(&path)?;
+        let sender = file.sender();
+        for n in 0..500 {
+            // Never idle for as long as a line may lie in memory.
+            sender.send_json(&n);
+            std::thread::sleep(FLUSH / 10);
+            if std::fs::metadata(&path)?.len() > 0 {
+                drop(sender);
+                return Ok(file.finish()?);
+            }
+        }
+        Err("500 lines, and none of them on the disk".into())
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - [`readings`] writes `server_metrics.jsonl` and `gpu_telemetry.jsonl`.
 //! - [`journal`] writes `journal.bin`.
 //! - [`summary`] writes `run.json` and `metrics.csv`, at the end.
+//! - [`report`] writes `report.html`.
 //!
 //! Nothing here is waited for while load is being sent: what a slow disk cannot
 //! take is counted, and said in the result.
@@ -13,4 +14,5 @@ pub mod journal;
 pub mod lines;
 pub mod readings;
 pub mod records;
+pub mod report;
 pub mod summary;

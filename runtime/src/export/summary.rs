@@ -53,7 +53,7 @@ pub fn write_metrics_csv(dir: &Path, result: &RunResult) -> io::Result<()> {
 
 /// Writes a file beside its place and moves it there, so that nobody ever sees
 /// half of it.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("part");
     let mut file = File::create(&beside)?;
     file.write_all(content)?;

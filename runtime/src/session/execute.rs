@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use phasegate_core::ServiceId;
-use phasegate_core::account::result::RunResult;
+use phasegate_core::account::RunFacts;
+use phasegate_core::account::result::{ClientResult, RunResult};
 use phasegate_core::collector::{Collector, CollectorInput};
 use phasegate_core::conductor::{Conductor, ConductorInput};
 use phasegate_core::controller::report::ControllerReport;
@@ -21,7 +22,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::audit::Audit;
+use super::audit::{self, Audit, Ended};
 use super::collect::CollectorExecutor;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
@@ -29,6 +30,8 @@ use super::executors::{
 use super::finish::{self, Evidence};
 use super::handover::Handover;
 use super::live::{Live, Stage};
+use super::origin::Origin;
+use super::process;
 use super::sources::{self, Opened};
 use crate::bus::{Bus, Transport};
 use crate::clock::Clock;
@@ -86,7 +89,11 @@ struct Files {
 }
 
 impl Files {
-    fn create(config: &RunConfig, settings: &Settings) -> Result<Self, SessionError> {
+    fn create(
+        config: &RunConfig,
+        settings: &Settings,
+        origin: &Origin,
+    ) -> Result<Self, SessionError> {
         let dir = &config.artifacts.dir;
         let at = |path: PathBuf| move |problem| SessionError::Artifacts { path, problem };
         fs::create_dir_all(dir).map_err(at(dir.clone()))?;
@@ -95,7 +102,8 @@ impl Files {
             LineFile::create(&path).map_err(at(path))
         };
         let journal = dir.join("journal.bin");
-        let header = settings.header(&config.plan);
+        let mut header = settings.header(&config.plan);
+        origin.put(&mut header);
         Ok(Self {
             journal: JournalFile::create(&journal, &header).map_err(at(journal))?,
             records: (config.artifacts.export_level > ExportLevel::Summary)
@@ -105,11 +113,26 @@ impl Files {
             gpu_telemetry: lines("gpu_telemetry.jsonl")?,
         })
     }
+
+    /// Waits until everything is written; whether the journal is complete, and a
+    /// sentence for each file that is not.
+    fn finish(self) -> (bool, Vec<String>) {
+        let journal = self.journal.finish();
+        let complete = journal.is_ok();
+        let finished = [
+            journal,
+            self.server_metrics.finish(),
+            self.gpu_telemetry.finish(),
+            self.records.map_or(Ok(()), LineFile::finish),
+        ];
+        (complete, finished.into_iter().filter_map(Result::err).collect())
+    }
 }
 
 /// Runs what `config` asks for. `interrupt` turns true when the user wants it to
 /// end; the run then ends within its grace and gate times, with its artifacts.
-/// `audit` checks at the end that phasegate kept its own rules.
+/// `audit` checks that phasegate kept its own rules, before the result is
+/// written.
 ///
 /// # Errors
 /// Where nothing could be measured and nothing is to be written.
@@ -139,10 +162,11 @@ pub async fn execute(
         produces_tokens: !embeddings,
         ready_timeout: config.ready_timeout,
     };
-    let files = Files::create(&config, &settings)?;
+    let origin = Origin::new(&config, started_at);
+    let files = Files::create(&config, &settings, &origin)?;
     let run =
         Run { config, settings, fetch, clock, live, interrupt, audit, files, bus: Bus::new() };
-    run.go(started_at, opened).await
+    run.go(origin, opened).await
 }
 
 struct Run {
@@ -205,11 +229,7 @@ impl Run {
         Spawned { task: tokio::spawn(drive(machine, parts)), local, stop }
     }
 
-    async fn go(
-        mut self,
-        started_at: SystemTime,
-        opened: Vec<Opened>,
-    ) -> Result<Done, SessionError> {
+    async fn go(mut self, origin: Origin, opened: Vec<Opened>) -> Result<Done, SessionError> {
         let waited = self.wait_for_endpoint().await?;
         let evidence = match &waited {
             Waited::Ready(models) => {
@@ -229,30 +249,41 @@ impl Run {
                 last.map_or_else(String::new, |error| format!(" (last: {error})"))
             )),
         };
-        let Self { config, clock, live, interrupt, audit, files, .. } = self;
-        let mut problems = Vec::new();
-        let Files { journal, records, server_metrics, gpu_telemetry } = files;
-        problems.extend(journal.finish().err());
-        let journal_complete = problems.is_empty();
-        for finished in [
-            server_metrics.finish(),
-            gpu_telemetry.finish(),
-            records.map_or(Ok(()), LineFile::finish),
-        ] {
-            problems.extend(finished.err());
+        let Self { config, live, interrupt, audit, files, .. } = self;
+        let (journal_complete, mut reasons) = files.finish();
+        if let Some(why) = &never_ready {
+            let url = &config.endpoint.url;
+            reasons.push(format!("The endpoint {url} never became ready: {why}."));
         }
-        let facts = finish::Facts {
-            started_at,
-            never_ready: never_ready.clone(),
-            problems,
-            journal_complete,
-            audit,
-            interrupt,
-            live,
-            now: clock.now(),
+        let facts = RunFacts {
+            run_id: origin.run_id,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: origin.started_at,
+            finished_at: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+            config: serde_json::to_value(&config).unwrap_or(origin.config),
+            client: ClientResult {
+                dispatch_lag_us: evidence.ledger.dispatch_lag_us,
+                cpu_s: Some(process::cpu_seconds()),
+                peak_rss_mib: process::peak_rss_mib(),
+                client_bound: None,
+            },
+            interrupted: *interrupt.borrow(),
+            reasons,
         };
-        let dir = config.artifacts.dir.clone();
-        let result = finish::write(&config, &evidence, facts)?;
+        let dir = config.artifacts.dir;
+        let (mut result, attributed) = finish::put_together(&dir, &config.plan, &evidence, facts)?;
+        let audited = audit(&Ended {
+            dir: &dir,
+            journal_complete,
+            result: &result,
+            controller: &evidence.controller,
+            attributed: &attributed,
+        });
+        for note in audited.notes {
+            live.note(note);
+        }
+        audit::hold_against(&mut result, audited.broken);
+        finish::write(&dir, &result)?;
         Ok(Done { result, dir, never_ready })
     }
 
@@ -329,7 +360,6 @@ impl Run {
             conductor: self.settings.conductor(plan).report(),
             // Nothing was sent, and nothing is missing.
             ledger: LedgerReport { finish: Some(ProfileFinish::Complete), ..ledger },
-            connections: None,
         }
     }
 
@@ -428,11 +458,11 @@ impl Run {
         }
         let _ = controller.stop.send(());
         let controller = controller.task.await.map_err(|e| SessionError::Died("controller", e))?;
+        tracing::debug!(connections = ?engine.connections(), "connections");
         Ok(Evidence {
             controller: controller.report(),
             conductor: conductor.report(),
             ledger: ledger.report(),
-            connections: Some(engine.connections()),
         })
     }
 

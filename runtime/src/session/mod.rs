@@ -8,6 +8,8 @@
 //! - [`live`]: what a user interface may look at while the run goes.
 //! - [`audit`]: the check that phasegate kept its own rules, made from outside.
 //! - `finish`: the result, from what the machines and the files know.
+//! - `origin`: which run it is, for its journal's header.
+//! - [`mod@recover`]: a run read back from its files, and a killed one finished.
 //! - `process`: what the operating system says of this process.
 
 pub mod audit;
@@ -17,7 +19,9 @@ pub mod executors;
 mod finish;
 pub mod handover;
 pub mod live;
+mod origin;
 mod process;
+pub mod recover;
 mod sources;
 
 pub use execute::{Done, SessionError, execute};

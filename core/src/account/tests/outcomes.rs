@@ -1,6 +1,7 @@
 //! How a run ended, and why.
 
 use super::run::{Run, ms, vllm};
+use crate::account::outcome::killed;
 use crate::account::result::RunOutcome;
 use crate::conductor::report::PhaseFailure;
 use crate::controller::report::Eviction;
@@ -118,4 +119,32 @@ fn an_interrupted_run_is_cancelled_whatever_else_happened() {
     let mut run = Run::two_phases();
     run.conductor.cancelled = true;
     assert_eq!(run.result().outcome, RunOutcome::Cancelled);
+}
+
+#[test]
+fn a_killed_run_is_failed_and_says_until_when_it_was_recorded() {
+    let mut result = Run::two_phases().result();
+    killed(&mut result, ms(1234));
+    assert_eq!(result.outcome, RunOutcome::Failed);
+    let said = "The run was killed at 1.234 s or a moment later: its journal ends there.";
+    assert_eq!(result.reasons, [said]);
+
+    let mut run = Run::two_phases();
+    run.conductor.cancelled = true;
+    let mut result = run.result();
+    killed(&mut result, ms(1234));
+    assert_eq!(result.outcome, RunOutcome::Cancelled, "it had been interrupted before");
+    assert_eq!(result.reasons, [said, "The run was interrupted."]);
+}
+
+#[test]
+fn what_was_in_flight_when_the_conductor_was_cut_off_is_written_off() {
+    let mut run = Run::two_phases();
+    run.conductor.phases[1].counts.sent += 3;
+    let report = run.conductor.clone().cut_off();
+    let (before, after) = (&run.conductor.phases[1], &report.phases[1]);
+    assert_eq!(after.counts.in_flight(), 0);
+    assert_eq!(after.counts.cancelled, before.counts.cancelled + 3);
+    assert_eq!(after.written_off, before.written_off + 3);
+    assert_eq!(report.phases[0], run.conductor.phases[0]);
 }
