@@ -122,6 +122,15 @@ impl Collector {
         }
     }
 
+    /// The collector that `plan` describes, restarted under the same id: its
+    /// life number `incarnation`, counted from 0.
+    #[must_use]
+    pub fn reborn(plan: CollectorPlan, incarnation: u64) -> Self {
+        let mut collector = Self::new(plan);
+        collector.member = collector.member.with_incarnation(incarnation);
+        collector
+    }
+
     /// How many effects one call can cause at most, as things stand: every open
     /// boundary is aborted, marked and answered, a heartbeat and a result go
     /// out, a reading begins.
