@@ -17,7 +17,9 @@ fn probe() {
         steps += outcome.steps;
         if let Some(v) = outcome.violation {
             bad += 1;
-            if bad < 12 { println!("seed {seed} step {}: {v}", outcome.steps); }
+            if bad < 12 {
+                println!("seed {seed} step {}: {v}", outcome.steps);
+            }
         }
     }
     println!("{marks}\n{bad} bad; {steps} steps in {:?}", t.elapsed());

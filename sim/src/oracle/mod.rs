@@ -1,14 +1,100 @@
-//! stub
+//! What must come of a run, worked out from the event stream alone.
+//!
+//! The oracle knows the protocol (docs/protocol.md) and what went in and out of
+//! the machines. It shares no code with core beyond the messages' types: it
+//! keeps its own books, its own clock of retries and timeouts, its own idea of
+//! who is there. What it does not know it does not guess: an answer that never
+//! came is *missing*, not *failed*, and a record that never came is missing from
+//! a count, not a zero in it.
+//!
+//! - `presence`: who takes part, who has left.
+//! - `gates`: what each boundary must contain, and when it must close.
+//! - `readings`: that a baseline is a reading taken for its boundary, after the
+//!   request.
+//! - `load`: credits out, back, written off. `records`: the ledger's counts.
+//! - `ending`: who has handed in what, and when the run must end.
+
+mod ending;
+mod gates;
+mod load;
+mod presence;
+mod readings;
+mod records;
+
+use phasegate_core::conductor::Conductor;
+use phasegate_core::controller::Controller;
+use phasegate_core::ledger::Ledger;
+use phasegate_core::time::Tick;
+
 use crate::des::config::Config;
 use crate::invariants::Violation;
-use crate::trace::Step;
+use crate::trace::{Call, Step};
+
+use gates::Gates;
+use load::Load;
+use readings::Readings;
+use records::Records;
+
+/// Knows what must come of one run.
 #[derive(Debug)]
-pub struct Oracle;
+pub struct Oracle {
+    gates: Gates,
+    readings: Readings,
+    load: Load,
+    records: Records,
+}
+
+/// What the oracle has to say: a sentence.
+type Verdict = Result<(), String>;
+
 impl Oracle {
-    pub fn new(_: &Config) -> Self {
-        Self
+    /// The oracle of a run.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            gates: Gates::new(config),
+            readings: Readings::new(config.settings.collectors.len()),
+            load: Load::new(&config.plan),
+            records: Records::new(&config.plan),
+        }
     }
-    pub fn see(&mut self, _: &Step<'_>) -> Result<(), Violation> {
-        Ok(())
+
+    /// Sees a step.
+    ///
+    /// # Errors
+    /// What the machine did and should not have done, or the other way round.
+    pub fn see(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        let at = step.at;
+        let verdict = match &step.call {
+            Call::Controller { input, effects, .. } => self.gates.see(at, *input, effects),
+            Call::Conductor { input, effects, machine } => {
+                self.load.see(at, *input, effects, machine)
+            }
+            Call::Ledger { input, effects, .. } => self.records.see(at, *input, effects),
+            Call::Collector { index, input, effects, .. } => {
+                self.readings.see(at, *index, *input, effects)
+            }
+        };
+        verdict.map_err(|what| Violation { invariant: "oracle", at, what })
+    }
+
+    /// The run is over: compares what the machines report with what it knows.
+    /// The ledger's own report is costly, so it is given only now and then.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn finish(
+        &self,
+        at: Tick,
+        controller: &Controller,
+        conductor: &Conductor,
+        ledger: Option<&mut Ledger>,
+    ) -> Result<(), Violation> {
+        let verdict = self
+            .gates
+            .finish(&controller.report())
+            .and_then(|()| self.load.finish(&conductor.report()))
+            .and_then(|()| ledger.map_or(Ok(()), |ledger| self.records.finish(&ledger.report())));
+        verdict.map_err(|what| Violation { invariant: "oracle", at, what })
     }
 }
