@@ -1,4 +1,4 @@
-//! The commands, one file each: [`run`], [`mock`], [`replay`], [`doctor`],
+//! The commands, one file each: [`run`], [`mock`], [`sim`], [`replay`], [`doctor`],
 //! [`completions`].
 
 pub mod completions;
@@ -6,3 +6,4 @@ pub mod doctor;
 pub mod mock;
 pub mod replay;
 pub mod run;
+pub mod sim;

@@ -13,6 +13,7 @@
 //! - [`run`]: one seed, run and judged. [`shrink`]: a failure made small.
 //!   [`batch`]: many seeds on several threads.
 
+pub mod batch;
 pub mod bound;
 mod bus;
 pub mod config;
@@ -21,6 +22,8 @@ mod happen;
 mod load;
 mod queue;
 pub mod run;
+pub mod scenario;
+pub mod shrink;
 mod source;
 pub mod status;
 mod watch;

@@ -273,6 +273,9 @@ impl<'a> World<'a> {
         self.steps += 1;
         if self.nodes[node].standing == Standing::Up {
             self.nodes[node].deadline = deadline;
+        } else if deadline != Tick::NEVER {
+            let what = format!("{} is over and still wants to be woken", super::watch::name(node));
+            return Err(Violation { invariant: "deadline", at: self.now, what });
         }
         let Some(faults) = self.stormy() else { return Ok(()) };
         if faults.cancel_at.is_some_and(|step| u64::from(step) == self.steps) {

@@ -73,6 +73,7 @@ impl Boundary {
         for asked in &mut self.asked {
             if asked.stands == Stands::Pending {
                 asked.stands = Stands::Missing;
+                asked.resolved_in = call;
             }
         }
     }
