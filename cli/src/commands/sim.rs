@@ -29,14 +29,7 @@ pub fn run(args: &SimArgs) -> Exit {
             }
         },
     };
-    let request = Request {
-        seed: args.seed.or(args.from).unwrap_or_default(),
-        faults: args.faults,
-        phases: args.phases,
-        collectors: args.collectors,
-        requests: args.requests,
-        calm: args.calm.map_or(Tick::NEVER, |calm| Tick(nanos(calm))),
-    };
+    let request = request(args);
     if args.phases == 0 || args.requests == 0 {
         complain("--phases and --requests: a run has at least 1 of each");
         return Exit::Usage;
@@ -44,6 +37,19 @@ pub fn run(args: &SimArgs) -> Exit {
     match args.seeds {
         None => one(args, &request, scenario),
         Some(seeds) => many(args, &request, scenario, seeds),
+    }
+}
+
+/// What the arguments ask for; with `--seeds`, the first of them.
+#[must_use]
+pub fn request(args: &SimArgs) -> Request {
+    Request {
+        seed: args.seed.or(args.from).unwrap_or_default(),
+        faults: args.faults,
+        phases: args.phases,
+        collectors: args.collectors,
+        requests: args.requests,
+        calm: args.calm.map_or(Tick::NEVER, |calm| Tick(nanos(calm))),
     }
 }
 

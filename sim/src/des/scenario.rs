@@ -162,7 +162,7 @@ pub const ALL: &[Scenario] = &[
         arrange: |stage| {
             stage.pace.request = (200 * MS, 400 * MS);
             stage.faults.kinds = Kinds::NONE.with(Kind::Cancel);
-            stage.faults.cancel_at = Some(100);
+            stage.faults.cancel_at = Some(46);
             stage.faults.calm = Tick::from_millis(60_000);
         },
     },
