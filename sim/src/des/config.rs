@@ -292,8 +292,6 @@ impl fmt::Display for Config {
         writeln!(f, "gate {:?}", self.plan.gate())?;
         writeln!(f, "limits {:?}", self.plan.limits())?;
         writeln!(f, "collectors {}, pace {:?}", self.collectors, self.pace)?;
-        let faults = &self.faults;
-        writeln!(f, "faults {} until {}", faults.kinds, faults.calm)?;
-        write!(f, "{faults:?}")
+        write!(f, "{}", self.faults)
     }
 }

@@ -15,7 +15,8 @@ pub struct Keep {
     pub journal: bool,
     /// The trace.
     pub trace: bool,
-    /// Nobody watches: no invariants, no oracle. For measuring what they cost.
+    /// Nobody watches: no invariants, no oracle, no journal, no trace. For
+    /// measuring what they cost.
     pub bare: bool,
 }
 
@@ -66,13 +67,13 @@ impl Runner {
     pub fn run(&mut self, config: &Config, keep: Keep) -> Outcome {
         let mut watch = Watch::new(config, keep.bare);
         let mut violation = None;
-        if keep.journal {
+        if keep.journal && !keep.bare {
             match Record::new(config) {
                 Ok(record) => watch.journal = Some(record),
                 Err(error) => violation = Some(journal(Tick::ZERO, &error)),
             }
         }
-        watch.trace = keep.trace.then(super::status::heading);
+        watch.trace = (keep.trace && !keep.bare).then(super::status::heading);
         let mut world = World::new(config, std::mem::take(&mut self.scratch), watch);
         if violation.is_none() {
             violation = world.run().and_then(|()| world.judge()).err();

@@ -88,6 +88,8 @@ pub(crate) struct Watch {
     /// The call that is being made was made for nothing.
     pub(crate) spurious: bool,
     steps: u64,
+    /// Nobody watches, so that no input needs to be kept for them.
+    pub(crate) bare: bool,
 }
 
 impl Watch {
@@ -102,6 +104,7 @@ impl Watch {
             trace: None,
             spurious: false,
             steps: 0,
+            bare,
         }
     }
 
@@ -146,7 +149,9 @@ impl Watch {
                 "the conductor took a step that its table lacks".to_owned(),
             );
         }
-        self.observer.see(step);
+        if !self.bare {
+            self.observer.see(step);
+        }
         if let Some(oracle) = &mut self.oracle {
             oracle.see(step)?;
         }

@@ -306,7 +306,8 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn controller(&mut self, input: Option<ControllerInput>) -> Result<(), Violation> {
-        let (at, seen) = (self.now, input.clone());
+        let at = self.now;
+        let seen = if self.watch.bare { None } else { input.clone() };
         let most = self.controller.max_effects();
         let mut effects = std::mem::take(&mut self.scratch.controller);
         let deadline = tell(&mut self.controller, at, input, &mut effects)?;
@@ -326,7 +327,8 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn conductor(&mut self, input: Option<ConductorInput>) -> Result<(), Violation> {
-        let (at, seen) = (self.now, input.clone());
+        let at = self.now;
+        let seen = if self.watch.bare { None } else { input.clone() };
         let most = self.conductor.max_effects();
         let mut effects = std::mem::take(&mut self.scratch.conductor);
         let deadline = tell(&mut self.conductor, at, input, &mut effects)?;
@@ -356,7 +358,8 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn ledger(&mut self, input: Option<LedgerInput>) -> Result<(), Violation> {
-        let (at, seen) = (self.now, input.clone());
+        let at = self.now;
+        let seen = if self.watch.bare { None } else { input.clone() };
         let mut effects = std::mem::take(&mut self.scratch.ledger);
         let deadline = tell(&mut self.ledger, at, input, &mut effects)?;
         let call = Call::Ledger { input: seen.as_ref(), effects: &effects, machine: &self.ledger };
@@ -377,7 +380,8 @@ impl<'a> World<'a> {
         life: usize,
         input: Option<CollectorInput>,
     ) -> Result<(), Violation> {
-        let (at, seen) = (self.now, input.clone());
+        let at = self.now;
+        let seen = if self.watch.bare { None } else { input.clone() };
         let mut effects = std::mem::take(&mut self.scratch.collector);
         let machine = &mut self.lives[life].machine;
         let most = machine.max_effects();

@@ -344,6 +344,69 @@ impl Faults {
     }
 }
 
+/// Which faults there are, and how much of each; what is off is left out.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "faults {} until {}", self.kinds, self.calm)?;
+        let chances = [
+            ("loss", self.loss, 0),
+            ("duplication", self.duplication, 0),
+            ("reordering", self.reordering, 0),
+            ("delay", self.delay, self.longest_delay),
+            ("slow-source", self.slow_source, 0),
+            ("failing-source", self.failing_source, 0),
+            ("hanging-source", self.hanging_source, 0),
+            ("moving-source", self.moving_source, 0),
+            ("sleep", self.sleep, self.longest_sleep),
+            ("spurious-wake", self.spurious, 0),
+            ("stall", self.stall, self.longest_stall),
+            ("errors", self.errors, 0),
+            ("lost-credits", self.lost_credits, 0),
+            ("lost-records", self.lost_records, 0),
+        ];
+        for (name, chance, longest) in chances.into_iter().filter(|(_, chance, _)| *chance > 0) {
+            write!(f, "\n  {name:<16} {chance:>4} ‰")?;
+            if longest > 0 {
+                write!(f, ", at most {}", Tick(longest))?;
+            }
+        }
+        if self.loss + self.duplication + self.reordering + self.delay > 0 {
+            let classes: Vec<&str> = self.classes.iter().map(Class::name).collect();
+            write!(f, "\n  of the messages  {}", classes.join(" "))?;
+        }
+        if self.flapping > 0 {
+            write!(f, "\n  sources flap every {}", Tick(self.flapping))?;
+        }
+        for (place, life) in self.lives.iter().enumerate().filter(|(_, l)| **l != Life::WHOLE) {
+            write!(f, "\n  collector {place}: {life}")?;
+        }
+        if let Some(step) = self.cancel_at {
+            write!(f, "\n  cancelled at step {step}")?;
+        }
+        for fault in &self.targeted {
+            write!(f, "\n  {fault:?}")?;
+        }
+        let first = if self.deadline_first { "a deadline" } else { "a message" };
+        write!(f, "\n  of the same moment, {first} goes first")
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.start {
+            None => return f.write_str("never starts"),
+            Some(start) => write!(f, "starts at {start}")?,
+        }
+        if let Some((when, ending)) = self.end {
+            write!(f, ", {ending:?} {when:?}")?;
+            if let Some(pause) = self.restart {
+                write!(f, ", is restarted {} later", Tick(pause))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
