@@ -149,14 +149,12 @@ impl Gates {
         self.call += 1;
         self.time_is_over(at)?;
         match input {
-            Some(ControllerInput::Start) => {
-                if self.run == Run::New {
-                    self.run = Run::Gathering;
-                    self.barrier = at + self.start_time;
-                }
+            Some(ControllerInput::Start) if self.run == Run::New => {
+                self.run = Run::Gathering;
+                self.barrier = at + self.start_time;
             }
             Some(ControllerInput::Message(envelope)) => self.message(at, envelope),
-            None => {}
+            Some(ControllerInput::Start) | None => {}
         }
         self.settle(at);
         self.fire(at);

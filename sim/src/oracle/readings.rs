@@ -128,7 +128,7 @@ impl Life {
     fn answers(&mut self, ack: &BaselineAck) -> Verdict {
         let mark = BoundaryMark { phase: ack.phase, kind: ack.kind };
         let kind = ack.kind;
-        let said = ack.outcome.as_ref().map(Clone::clone).map_err(|_| ());
+        let said = ack.outcome.clone().map_err(|_| ());
         let asked = self.asked(mark)?;
         if let Some(before) = &asked.answer {
             return if *before == said {
