@@ -30,13 +30,15 @@ pub enum Bug {
     FinalisedTwice,
     /// An answer that came too late is recorded as one that came in time.
     LateIsInTime,
+    /// What happened in one window is counted in the next one too.
+    CountedInTwoWindows,
     /// A repeated request makes a collector take a second reading.
     SecondReading,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoRetransmission,
         Self::PeriodicAsBaseline,
         Self::EvictionNotInBoundaries,
@@ -47,6 +49,7 @@ impl Bug {
         Self::AckOfAnother,
         Self::FinalisedTwice,
         Self::LateIsInTime,
+        Self::CountedInTwoWindows,
         Self::SecondReading,
     ];
 }

@@ -24,7 +24,7 @@ mod queue;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
-mod source;
+pub(crate) mod source;
 pub mod status;
 mod watch;
 mod world;

@@ -11,6 +11,14 @@ use super::dice::Dice;
 use super::load::Load;
 use crate::faults::Faults;
 
+/// Below this bit of a fingerprint is the server's counter, above it noise.
+const NOISE: u32 = 32;
+
+/// The server's counter, as a fingerprint holds it.
+pub(crate) fn counter_of(fingerprint: u64) -> u64 {
+    fingerprint & ((1 << NOISE) - 1)
+}
+
 /// The source of one collector.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -63,7 +71,7 @@ impl Source {
         if is_gpu(self.place) {
             return Ok(ReadStamp { start, end, fingerprint: None, moved: Vec::new() });
         }
-        let hash = load.counter(start) + (self.noise << 32);
+        let hash = load.counter(start) + (self.noise << NOISE);
         let moved = self.last.is_some_and(|last| last != hash);
         self.last = Some(hash);
         let moved = if moved { vec!["requests".to_owned()] } else { Vec::new() };

@@ -220,8 +220,7 @@ impl<'a> World<'a> {
 
     /// What is to be said of a run that is over.
     pub(crate) fn judge(&mut self) -> Result<(), Violation> {
-        // The ledger's report sorts and formats; one in eight is enough.
-        let ledger = self.config.seed.is_multiple_of(8).then_some(&mut self.ledger);
+        let ledger = crate::oracle::thorough(self.config).then_some(&mut self.ledger);
         if let Some(oracle) = &self.watch.oracle {
             oracle.finish(self.now, &self.controller, &self.conductor, ledger)?;
         }

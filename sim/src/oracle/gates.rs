@@ -429,6 +429,26 @@ impl Gates {
         Ok(())
     }
 
+    /// How a collector stands at a boundary: `None` if it was not asked there;
+    /// otherwise its mark, if its answer came in time and was a reading.
+    pub(super) fn at(
+        &self,
+        place: usize,
+        phase: PhaseId,
+        kind: BaselineKind,
+    ) -> Option<Option<&ReadingMark>> {
+        let mut found = self.boundaries.iter().filter(|b| b.phase == phase && b.kind == kind);
+        let asked = found.next()?.asked.iter().find(|asked| asked.place == place)?;
+        Some(match &asked.stands {
+            Stands::Captured(mark) => Some(mark),
+            Stands::Pending
+            | Stands::Failed
+            | Stands::Missing
+            | Stands::Late { .. }
+            | Stands::Evicted => None,
+        })
+    }
+
     pub(super) fn finish(&self, report: &ControllerReport) -> Verdict {
         if report.boundaries.len() != self.boundaries.len() {
             let (said, known) = (report.boundaries.len(), self.boundaries.len());

@@ -7,6 +7,7 @@ use phasegate_core::reading::BoundaryMark;
 use phasegate_core::time::Tick;
 
 use super::Verdict;
+use crate::des::source::counter_of;
 
 /// A reading that was taken for a boundary.
 #[derive(Debug)]
@@ -26,22 +27,42 @@ struct Asked {
     answer: Option<Result<ReadingMark, ()>>,
 }
 
+/// A reading that succeeded, for the account of the run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    read: ReadId,
+    pub(super) start: Tick,
+    pub(super) end: Tick,
+    /// What the server's counter said, where the source has one.
+    pub(super) value: Option<u64>,
+    /// The boundary whose baseline it is.
+    pub(super) mark: Option<BoundaryMark>,
+}
+
 /// One life of a collector.
 #[derive(Debug, Default)]
 struct Life {
     asked: Vec<Asked>,
     taken: Vec<Taken>,
+    kept: Vec<Kept>,
 }
 
 /// The collectors' side of a run.
 #[derive(Debug)]
 pub(super) struct Readings {
     lives: Vec<Life>,
+    /// Every reading is kept, for the account of the run.
+    keep: bool,
 }
 
 impl Readings {
-    pub(super) fn new(lives: usize) -> Self {
-        Self { lives: (0..lives).map(|_| Life::default()).collect() }
+    pub(super) fn new(lives: usize, keep: bool) -> Self {
+        Self { lives: (0..lives).map(|_| Life::default()).collect(), keep }
+    }
+
+    /// The readings of a life, in the order in which they came.
+    pub(super) fn of(&self, life: usize) -> &[Kept] {
+        self.lives.get(life).map_or(&[], |life| &life.kept)
     }
 
     pub(super) fn see(
@@ -61,6 +82,11 @@ impl Readings {
                 }
             }
             Some(CollectorInput::ReadDone { read, outcome: Ok(stamp) }) => {
+                if self.keep {
+                    let (read, start, end) = (*read, stamp.start, stamp.end);
+                    let value = stamp.fingerprint.map(|f| counter_of(f.hash));
+                    life.kept.push(Kept { read, start, end, value, mark: None });
+                }
                 if let Some(taken) = life.taken.iter_mut().find(|taken| taken.read == *read) {
                     let fingerprint = stamp.fingerprint.map(|f| f.hash);
                     taken.came = Some((stamp.start, stamp.end, fingerprint));
@@ -108,6 +134,9 @@ impl Life {
                 };
                 if !self.taken.iter().any(of_it) {
                     return Err(format!("reading {} was not taken for the {kind}", read.0));
+                }
+                if let Some(kept) = self.kept.iter_mut().find(|kept| kept.read == *read) {
+                    kept.mark = Some(mark);
                 }
                 if self.asked(mark)?.baseline.replace(*read).is_some() {
                     return Err(format!("a second baseline of one boundary ({kind})"));
