@@ -102,3 +102,17 @@ fn a_failure_is_one_and_leaves_its_journal() {
     assert_eq!(exit, Exit::ConditionFailed);
     assert!(dir.path().join("failed/journal.bin").exists());
 }
+
+#[test]
+fn no_bug_is_planted_in_what_is_shipped() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for package in ["core", "runtime", "sim", "cli"] {
+        let manifest = std::fs::read_to_string(root.join(package).join("Cargo.toml")).unwrap();
+        let (shipped, tests) = manifest.split_once("[dev-dependencies]").expect("both");
+        let shipped = shipped.replace("planted = []", "");
+        assert!(!shipped.contains("\"planted\""), "{package} turns it on");
+        assert!(!shipped.contains("default = "), "{package} has a default feature: look here");
+        let after = tests.split_once("\n[").map_or("", |(_, after)| after);
+        assert!(!after.contains("planted"), "{package} turns it on");
+    }
+}

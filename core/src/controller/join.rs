@@ -170,7 +170,8 @@ impl ResultJoin {
     /// Whether `domain` has producers and every one has handed in its result.
     #[must_use]
     pub fn joined(&self, domain: &Domain) -> bool {
-        self.domains.get(domain).is_some_and(|p| standing(p) == Standing::Joined)
+        let joined = |p: &Producer| Producer::state(Some(p)) == ProducerState::Joined;
+        self.domains.get(domain).is_some_and(|producers| producers.values().all(joined))
     }
 
     /// What has changed since this was last asked; each change is said once.
