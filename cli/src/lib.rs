@@ -7,13 +7,17 @@
 //! - [`resolve`]: flags over environment over file over defaults, checked.
 //! - [`commands`]: one file a command.
 //! - [`output`]: tables, progress, the plan of a dry run.
+//! - [`check`]: whether phasegate kept its own rules.
 //! - [`exit`]: exit codes; [`judge`]: from a result to one.
+//! - [`mod@fuzz`]: what the fuzzer of the configuration file does.
 
 pub mod args;
+pub mod check;
 pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod fuzz;
 pub mod judge;
 pub mod output;
 pub mod resolve;

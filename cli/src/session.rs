@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::run::UiArg;
+use crate::check;
 use crate::exit::{Exit, complain};
 use crate::judge::judge;
 use crate::output::progress::{Progress, ProgressSnapshot};
@@ -56,7 +57,7 @@ async fn watched(config: RunConfig, ui: Option<UiArg>) -> Result<Done, SessionEr
     }
     let live = Live::default();
     let mut view = View::new(config.plan.clone(), Progress::new(ui), live.clone());
-    let run = session::execute(config, live, wanted);
+    let run = session::execute(config, live, wanted, check::audit);
     tokio::pin!(run);
     let mut looks = tokio::time::interval(LOOK);
     let done = loop {

@@ -251,6 +251,28 @@ impl PhaseSpec {
             grace: None,
         }
     }
+
+    /// What a planned phase was planned from.
+    fn of(phase: &PhasePlan) -> Self {
+        let (concurrency, request_rate, arrival) = match phase.arrival {
+            Arrival::Concurrency { concurrency } => (Some(concurrency), None, None),
+            Arrival::Rate { rate, process, max_concurrency } => {
+                (max_concurrency, Some(rate), Some(process))
+            }
+        };
+        Self {
+            name: phase.name.clone(),
+            kind: phase.kind,
+            seamless: phase.seamless,
+            concurrency,
+            request_rate,
+            arrival,
+            requests: phase.stop.requests(),
+            duration: phase.stop.duration(),
+            ramp: Some(phase.ramp),
+            grace: phase.grace,
+        }
+    }
 }
 
 /// A plan that cannot be run: where, what, and what would be right.
@@ -271,13 +293,39 @@ impl PlanError {
     }
 }
 
-/// A validated run.
+/// A validated run; also where it is read, e.g. from a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct RunPlan {
     seed: u64,
     phases: Vec<PhasePlan>,
     gate: GatePlan,
     limits: Limits,
+}
+
+/// A plan as it was read.
+#[derive(Deserialize)]
+struct Unchecked {
+    seed: u64,
+    phases: Vec<PhasePlan>,
+    gate: GatePlan,
+    limits: Limits,
+}
+
+impl TryFrom<Unchecked> for RunPlan {
+    type Error = PlanError;
+    fn try_from(read: Unchecked) -> Result<Self, PlanError> {
+        let specs = read.phases.iter().map(PhaseSpec::of).collect();
+        let plan = Self::new(read.seed, specs, read.gate, read.limits)?;
+        match plan.phases.iter().zip(&read.phases).position(|(made, read)| made != read) {
+            None => Ok(plan),
+            Some(index) => Err(PlanError::new(
+                format!("phases[{index}]"),
+                "is not what its own fields and the seed make of it",
+                "use the plan as phasegate wrote it",
+            )),
+        }
+    }
 }
 
 /// The grace period of a phase with a duration, where none is given.
@@ -483,6 +531,22 @@ mod tests {
         let mut spec = spec("a");
         change(&mut spec);
         vec![spec]
+    }
+
+    #[test]
+    fn a_plan_that_was_tampered_with_cannot_be_read() {
+        let plan = RunPlan::new(3, vec![spec("a")], GatePlan::default(), Limits::default());
+        let json = serde_json::to_string(&plan.clone().unwrap()).unwrap();
+        assert_eq!(serde_json::from_str(&json).ok(), plan.ok());
+        let error = |from: &str, to: &str| {
+            let text = json.replacen(from, to, 1);
+            assert_ne!(text, json, "{from} is not there");
+            serde_json::from_str::<RunPlan>(&text).map_err(|e| e.to_string()).unwrap_err()
+        };
+        assert!(error("\"concurrency\":1", "\"concurrency\":0").contains("concurrency: is 0"));
+        assert!(error("\"name\":\"a\"", "\"name\":\"b\"").contains("phases[0]: is not what"));
+        assert!(error("\"seed\":3", "\"seed\":4").contains("phases[0]: is not what"));
+        assert!(error("\"requests\":1", "\"requests\":0").contains("requests: is 0"));
     }
 
     #[test]

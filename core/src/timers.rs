@@ -41,17 +41,18 @@ impl<K: TimerKey> TimerTable<K> {
         K::ALL.iter().position(|k| *k == key).filter(|i| *i < SLOTS)
     }
 
-    /// Arms `key` for `at`, replacing what it was armed for.
+    /// Arms `key` for `at`, replacing what it was armed for. For
+    /// [`Tick::NEVER`] it is disarmed.
     pub fn set(&mut self, key: K, at: Tick) {
-        if let Some(slot) = Self::slot(key) {
-            self.slots[slot] = Some(at);
-        }
+        self.set_or_clear(key, Some(at));
     }
 
-    /// Arms `key` for `at`, or disarms it.
+    /// Arms `key` for `at`, or disarms it; for [`Tick::NEVER`] too.
     pub fn set_or_clear(&mut self, key: K, at: Option<Tick>) {
         if let Some(slot) = Self::slot(key) {
-            self.slots[slot] = at;
+            // Sums saturate there. A timer that is due at the end of all time
+            // would be due again as soon as it is armed again.
+            self.slots[slot] = at.filter(|at| *at != Tick::NEVER);
         }
     }
 
@@ -109,6 +110,16 @@ mod tests {
         assert_eq!(table.pop_due(Tick(4)), None);
         assert_eq!(table.pop_due(Tick(5)), Some(Key::A));
         assert_eq!(table.pop_due(Tick(5)), Some(Key::B));
+        assert_eq!(table.next_deadline(), None);
+    }
+
+    #[test]
+    fn what_never_comes_is_not_waited_for() {
+        let mut table = TimerTable::default();
+        table.set(Key::A, Tick(9));
+        table.set(Key::A, Tick::NEVER);
+        table.set_or_clear(Key::B, Some(Tick::NEVER));
+        assert_eq!(table.pop_due(Tick::NEVER), None);
         assert_eq!(table.next_deadline(), None);
     }
 

@@ -8,11 +8,13 @@
 //! - [`telemetry`]: sources of readings: NVML, exporters, Prometheus endpoints.
 //! - [`load`]: the load engine.
 //! - [`export`]: artifacts, written as the run goes.
+//! - [`mod@fuzz`]: what the fuzzers of the runtime do with their bytes.
 
 pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod export;
+pub mod fuzz;
 pub mod load;
 pub mod node;
 pub mod secret;

@@ -22,6 +22,13 @@ pub trait Executor<M: Machine>: Send {
     /// Carries out one effect, without blocking. `Break` ends the node.
     fn execute(&mut self, now: Tick, effect: M::Effect) -> ControlFlow<()>;
 
+    /// Called before the machine is told: what, or `None` for its deadline. For
+    /// whoever keeps a trace of the calls.
+    fn before(&mut self, _now: Tick, _input: Option<&M::Input>) {}
+
+    /// Called when the machine has returned, before its effects are carried out.
+    fn after(&mut self, _now: Tick, _effects: &[M::Effect], _machine: &M) {}
+
     /// Called after the effects of an input were carried out, for whoever
     /// watches the machine.
     fn watch(&mut self, _machine: &M) {}
@@ -84,9 +91,11 @@ where
         }
         if let Some(input) = next.take() {
             let bytes = parts.recorder.encode(&input);
+            parts.executor.before(now, Some(&input));
             machine.handle(now, input, &mut effects);
             parts.recorder.input(now, bytes, effects.as_slice());
         } else if deadline.is_some_and(|at| at <= now) {
+            parts.executor.before(now, None);
             machine.handle_timeout(now, &mut effects);
             parts.recorder.timeout(now, effects.as_slice());
         } else {
@@ -105,6 +114,7 @@ where
             }
             continue;
         }
+        parts.executor.after(now, effects.as_slice(), &machine);
         for effect in effects.drain() {
             if parts.executor.execute(now, effect).is_break() {
                 parts.executor.watch(&machine);

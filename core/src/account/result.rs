@@ -193,11 +193,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
 #[allow(missing_docs)]
 pub enum Delta {
     Counter {
+        #[serde(serialize_with = "whole")]
         total: f64,
         rate_per_s: Option<f64>,
     },
     Histogram {
+        #[serde(serialize_with = "whole")]
         count: f64,
+        #[serde(serialize_with = "maybe_whole")]
         sum: Option<f64>,
         /// Upper bound as written by the server → observations not above it,
         /// in ascending order of the bound.
@@ -207,9 +210,38 @@ pub enum Delta {
         quantiles: BTreeMap<String, Quantile>,
     },
     Summary {
+        #[serde(serialize_with = "maybe_whole")]
         count: Option<f64>,
+        #[serde(serialize_with = "maybe_whole")]
         sum: Option<f64>,
     },
+}
+
+/// A number as JSON: counts without a fraction, so that they read as counts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Number {
+    Whole(i64),
+    Real(f64),
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        // Up to 2^53 every whole number is exact.
+        if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
+            Self::Whole(value as i64)
+        } else {
+            Self::Real(value)
+        }
+    }
+}
+
+fn whole<S: serde::Serializer>(value: &f64, s: S) -> Result<S::Ok, S::Error> {
+    Number::from(*value).serialize(s)
+}
+
+fn maybe_whole<S: serde::Serializer>(value: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+    value.map(Number::from).serialize(s)
 }
 
 /// A quantile of a histogram: the bounds of the bucket it lies in (`null` is
@@ -227,8 +259,11 @@ pub struct Quantile {
 #[allow(missing_docs)]
 pub struct GaugeStats {
     pub avg: f64,
+    #[serde(serialize_with = "whole")]
     pub min: f64,
+    #[serde(serialize_with = "whole")]
     pub max: f64,
+    #[serde(serialize_with = "whole")]
     pub last: f64,
 }
 
@@ -270,7 +305,9 @@ pub struct Max {
 #[allow(missing_docs)]
 pub struct Reconciliation {
     pub server_metric: String,
+    #[serde(serialize_with = "maybe_whole")]
     pub client: Option<f64>,
+    #[serde(serialize_with = "maybe_whole")]
     pub server: Option<f64>,
     pub status: ReconciliationStatus,
 }
@@ -372,11 +409,12 @@ pub struct LagStats {
 mod ordered_map {
     use core::fmt;
 
+    use super::Number;
     use serde::de::{MapAccess, Visitor};
     use serde::{Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(map: &[(String, f64)], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_map(map.iter().map(|(k, v)| (k, v)))
+        s.collect_map(map.iter().map(|(k, v)| (k, Number::from(*v))))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

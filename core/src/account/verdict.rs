@@ -10,6 +10,7 @@ use super::assemble::Evidence;
 use super::attribution::Attributed;
 use super::boundary::{Boundaries, Boundary, KINDS, at, name, sentence};
 use super::result::{Verdict, Window};
+use crate::conductor::gate::GRANT_SLACK;
 use crate::controller::report::Eviction;
 use crate::id::ServiceId;
 use crate::message::{CollectorStatus, ReleasedBy};
@@ -96,10 +97,19 @@ impl Judge<'_> {
     fn gate(&self, boundary: &Boundary, findings: &mut Vec<Finding>) {
         let name = name(boundary.kind);
         if let Some(wait) = boundary.wait.filter(|w| w.by == ReleasedBy::Timeout) {
-            let waited = wait.released.since(wait.asked).as_secs_f64();
-            let note = format!(
-                "No grant of the {name} gate came in {waited:.3} s; the phase went on without it."
-            );
+            // The gate client gives up later than the controller's own timeout: one
+            // that went on before that was told so by a grant.
+            let waited = wait.released.since(wait.asked);
+            let granted = waited < self.evidence.plan.gate().timeout + GRANT_SLACK;
+            let waited = waited.as_secs_f64();
+            let note = if granted {
+                format!("The {name} gate was released by its timeout after {waited:.3} s.")
+            } else {
+                format!(
+                    "No grant of the {name} gate came in {waited:.3} s; the phase went on \
+                     without it."
+                )
+            };
             findings.push(Finding::new(Verdict::Incomplete, note));
         } else if boundary.outcome.is_none() {
             let why = match boundary.wait.map(|w| w.by) {

@@ -216,7 +216,9 @@ impl Conductor {
         if self.begin_by.is_some_and(|at| at <= now) {
             self.begin(false, out);
         }
-        self.drive_gates(now, None, out);
+        if self.gates.next_deadline().is_some_and(|d| d.at <= now) {
+            self.drive_gates(now, None, out);
+        }
         self.advance_phases(now, out);
         self.conclude(now, out);
         self.rearm();

@@ -3,7 +3,8 @@
 //! - [`lifecycle`]: the states of a phase and of the run, as tables.
 //! - [`gate`]: asks the controller for gates and waits for the answer, or not.
 //! - [`ramp`], [`arrivals`]: when credits are planned.
-//! - `phase`: one phase's credits, counts and times.
+//! - `phase`: one phase's credits, counts and times; `outstanding`: those of
+//!   its credits that are in flight.
 //! - [`event`]: what the conductor is told, asks for and says.
 //! - [`machine`]: the conductor; `steps`: what it does with its phases.
 //! - [`report`]: what the conductor knows at the end.
@@ -13,6 +14,7 @@ pub mod event;
 pub mod gate;
 pub mod lifecycle;
 pub mod machine;
+mod outstanding;
 mod phase;
 pub mod ramp;
 pub mod report;

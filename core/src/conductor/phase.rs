@@ -3,11 +3,10 @@
 
 use core::time::Duration;
 
-use std::collections::BTreeMap;
-
 use super::arrivals::Arrivals;
 use super::event::ConductorTimer;
 use super::lifecycle::{PhaseEvent, PhaseState};
+use super::outstanding::Outstanding;
 use super::ramp::SlotRamp;
 use super::report::{GateWait, PhaseFailure, PhaseReport};
 use crate::id::{CreditId, MessageId};
@@ -84,8 +83,8 @@ pub(super) struct Phase {
     drain: Drain,
     /// The credits in flight, and when each is given up as lost: the engine
     /// ends a request at its deadline, so one that is not back well after that
-    /// never will be. In the order of issue, so that the first is due first.
-    outstanding: BTreeMap<u32, Tick>,
+    /// never will be.
+    outstanding: Outstanding,
 }
 
 impl Phase {
@@ -117,7 +116,7 @@ impl Phase {
             wake: None,
             pacer,
             drain: Drain::Grace(None),
-            outstanding: BTreeMap::new(),
+            outstanding: Outstanding::default(),
         }
     }
 
@@ -199,7 +198,7 @@ impl Phase {
     pub(super) fn issue(&mut self, planned: Tick, deadline: Tick, lost: Tick) -> Credit {
         let number = u32::try_from(self.counts.sent).unwrap_or(u32::MAX);
         self.counts.sent += 1;
-        self.outstanding.insert(number, lost);
+        self.outstanding.issued(number, lost);
         match &mut self.pacer {
             Pacer::Closed(_) => {}
             Pacer::Open { arrivals, .. } => arrivals.advance(),
@@ -260,10 +259,7 @@ impl Phase {
     /// The same for single credits whose deadline is long past.
     pub(super) fn write_off_overdue(&mut self, now: Tick) -> u64 {
         let mut lost = 0;
-        while let Some(first) = self.outstanding.first_entry()
-            && *first.get() <= now
-        {
-            first.remove();
+        while self.outstanding.give_up_first(now) {
             lost += 1;
         }
         self.count_lost(lost)
@@ -278,7 +274,7 @@ impl Phase {
     /// Takes a credit back. `false` if it is not in flight: a duplicate, one
     /// that was written off, or one that was never issued.
     pub(super) fn take_back(&mut self, number: u32, end: CreditEnd) -> bool {
-        if self.outstanding.remove(&number).is_none() {
+        if !self.outstanding.take(number) {
             return false;
         }
         match end {
@@ -306,7 +302,7 @@ impl Phase {
             | PhaseState::Cancelled
             | PhaseState::Skipped => None,
         };
-        let lost = self.outstanding.first_key_value().map(|(_, at)| (ConductorTimer::Drain, *at));
+        let lost = self.outstanding.first_lost().map(|at| (ConductorTimer::Drain, at));
         state.into_iter().chain(lost)
     }
 

@@ -286,3 +286,21 @@ impl Registry {
         self.services.values().filter(|s| s.present()).map(|s| s.heard + silence).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_counted_whatever_their_state() {
+        let mut registry = Registry::default();
+        assert!(registry.is_empty());
+        for name in ["a", "b", "c"] {
+            registry.expect(ServiceId::new(name), Vec::new());
+        }
+        registry.apply(&ServiceId::new("a"), ServiceEvent::SaysGone);
+        registry.apply(&ServiceId::new("b"), ServiceEvent::Evict);
+        assert!(!registry.is_empty());
+        assert_eq!(registry.len(), 3);
+    }
+}

@@ -198,7 +198,8 @@ impl Ledger {
     }
 
     fn missing(&self) -> u64 {
-        self.books.iter().map(PhaseBooks::missing).sum()
+        // The counts come over the bus: their sum may be beyond any number.
+        self.books.iter().map(PhaseBooks::missing).fold(0, u64::saturating_add)
     }
 
     /// Takes a step of the lifecycle, if the table has one here.

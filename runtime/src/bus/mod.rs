@@ -4,6 +4,9 @@
 //! that. [`Bus`] is the transport within one process: one bounded queue a
 //! service. An envelope to a full queue or an unknown service is dropped and
 //! counted, never waited for: a sender must not be held up by a receiver.
+//! [`codec`] is how envelopes stand on a stream between processes.
+
+pub mod codec;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

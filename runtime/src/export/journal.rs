@@ -32,6 +32,15 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// A recorder of node `node` that records into memory: at most `most` entries
+    /// wait in the receiver, further ones are dropped and counted. Where the
+    /// receiver is gone, nothing is recorded.
+    #[must_use]
+    pub fn in_memory(node: u8, most: usize) -> (Self, Receiver<Entry>) {
+        let (queue, receiver) = sync_channel(most);
+        (Self { node, queue, dropped: Arc::default() }, receiver)
+    }
+
     /// The bytes of an input, to be recorded once its effects are known.
     #[must_use]
     pub fn encode<I: Serialize>(&self, input: &I) -> Option<Vec<u8>> {

@@ -27,6 +27,14 @@ pub struct LineSender {
 }
 
 impl LineSender {
+    /// A way in that leads into memory: at most `most` pieces wait in the
+    /// receiver, further ones are dropped and counted.
+    #[must_use]
+    pub fn in_memory(most: usize) -> (Self, Receiver<Vec<u8>>) {
+        let (queue, receiver) = sync_channel(most);
+        (Self { queue, dropped: Arc::default() }, receiver)
+    }
+
     /// Adds one piece, as it is. Never blocks: where the queue is full the piece
     /// is dropped and counted.
     pub fn send(&self, piece: Vec<u8>) {

@@ -18,8 +18,8 @@ mod engine;
 mod exchange;
 mod progress;
 pub mod prompts;
-mod response;
-mod sse;
+pub(crate) mod response;
+pub(crate) mod sse;
 mod stamped;
 mod words;
 

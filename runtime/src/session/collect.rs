@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::live::Live;
-use crate::bus::{Bus, Transport};
+use crate::bus::Transport;
 use crate::export::readings::ReadingWriter;
 use crate::node::Executor;
 use crate::telemetry::fingerprint::{fingerprint, moved};
@@ -42,9 +42,9 @@ struct Shelf {
 }
 
 /// Carries out one collector's effects.
-pub(super) struct CollectorExecutor {
+pub struct CollectorExecutor {
     id: ServiceId,
-    bus: Bus,
+    bus: Arc<dyn Transport>,
     live: Live,
     source: Arc<dyn Source>,
     local: mpsc::Sender<CollectorInput>,
@@ -55,9 +55,12 @@ pub(super) struct CollectorExecutor {
 }
 
 impl CollectorExecutor {
-    pub(super) fn new(
+    /// Carries out the effects of the collector `id`, which reads `source`: what
+    /// was read goes to `writer`, and word of it to `local`.
+    #[must_use]
+    pub fn new(
         id: ServiceId,
-        bus: Bus,
+        bus: Arc<dyn Transport>,
         live: Live,
         source: Arc<dyn Source>,
         local: mpsc::Sender<CollectorInput>,

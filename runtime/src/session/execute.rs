@@ -1,9 +1,7 @@
 //! Wires machines, sources, engine and files of one run, and waits.
 
 use std::fs;
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -24,23 +22,25 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::audit::{Audit, Ended, hold_against};
 use super::collect::CollectorExecutor;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
 };
 use super::finish::{self, Evidence};
+use super::handover::Handover;
 use super::live::{Live, Stage};
 use super::origin::Origin;
 use super::process;
 use super::sources::{self, Opened};
-use crate::bus::Bus;
+use crate::bus::{Bus, Transport};
 use crate::clock::Clock;
 use crate::config::{EndpointType, ExportLevel, RunConfig};
 use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::readings::ReadingWriter;
 use crate::export::records::RecordWriter;
-use crate::load::{Completions, Engine, EngineConfig, Finished, prompts};
+use crate::load::{Engine, EngineConfig, prompts};
 use crate::node::{Executor, Parts, drive};
 use crate::sleep::Sleeper;
 use crate::telemetry::fetch::{Fetch, HttpFetch};
@@ -114,21 +114,24 @@ impl Files {
         })
     }
 
-    /// Waits until everything is written; a sentence for each file that is
-    /// incomplete.
-    fn finish(self) -> Vec<String> {
+    /// Waits until everything is written: whether the journal holds every input,
+    /// and a sentence for each file that is incomplete.
+    fn finish(self) -> (bool, Vec<String>) {
+        let journal = self.journal.finish();
+        let complete = journal.is_ok();
         let finished = [
-            self.journal.finish(),
+            journal,
             self.server_metrics.finish(),
             self.gpu_telemetry.finish(),
             self.records.map_or(Ok(()), LineFile::finish),
         ];
-        finished.into_iter().filter_map(Result::err).collect()
+        (complete, finished.into_iter().filter_map(Result::err).collect())
     }
 }
 
 /// Runs what `config` asks for. `interrupt` turns true when the user wants it to
 /// end; the run then ends within its grace and gate times, with its artifacts.
+/// `audit` checks at the end that phasegate kept its own rules.
 ///
 /// # Errors
 /// Where nothing could be measured and nothing is to be written.
@@ -136,6 +139,7 @@ pub async fn execute(
     config: RunConfig,
     live: Live,
     interrupt: watch::Receiver<bool>,
+    audit: Audit,
 ) -> Result<Done, SessionError> {
     let clock = Clock::start();
     let started_at = SystemTime::now();
@@ -159,7 +163,8 @@ pub async fn execute(
     };
     let origin = Origin::new(&config, started_at);
     let files = Files::create(&config, &settings, &origin)?;
-    let run = Run { config, settings, fetch, clock, live, interrupt, files, bus: Bus::new() };
+    let run =
+        Run { config, settings, fetch, clock, live, interrupt, audit, files, bus: Bus::new() };
     run.go(origin, opened).await
 }
 
@@ -170,6 +175,7 @@ struct Run {
     clock: Clock,
     live: Live,
     interrupt: watch::Receiver<bool>,
+    audit: Audit,
     files: Files,
     bus: Bus,
 }
@@ -242,8 +248,8 @@ impl Run {
                 last.map_or_else(String::new, |error| format!(" (last: {error})"))
             )),
         };
-        let Self { config, interrupt, files, .. } = self;
-        let mut reasons = files.finish();
+        let Self { config, live, interrupt, audit, files, .. } = self;
+        let (journal_complete, mut reasons) = files.finish();
         if let Some(why) = &never_ready {
             let url = &config.endpoint.url;
             reasons.push(format!("The endpoint {url} never became ready: {why}."));
@@ -264,7 +270,18 @@ impl Run {
             reasons,
         };
         let dir = config.artifacts.dir;
-        let result = finish::put_together(&dir, &config.plan, &evidence, facts)?;
+        let (mut result, attributed) = finish::put_together(&dir, &config.plan, &evidence, facts)?;
+        let audited = audit(&Ended {
+            dir: &dir,
+            journal_complete,
+            result: &result,
+            controller: &evidence.controller,
+            attributed: &attributed,
+        });
+        for note in audited.notes {
+            live.note(note);
+        }
+        hold_against(&mut result, audited.broken);
         finish::write(&dir, &result)?;
         Ok(Done { result, dir, never_ready })
     }
@@ -352,7 +369,8 @@ impl Run {
     ) -> Result<Evidence, SessionError> {
         self.live.set_stage(Stage::WaitingForServices);
         let plan = self.config.plan.clone();
-        let (bus, live) = (self.bus.clone(), self.live.clone());
+        let bus: Arc<dyn Transport> = Arc::new(self.bus.clone());
+        let live = self.live.clone();
 
         // First, so that it is there to hear the others register.
         let machine = self.settings.controller(&plan);
@@ -364,7 +382,7 @@ impl Run {
             sleeper: Sleeper::Wheel,
             max_effects: machine.max_effects(),
         };
-        let executor = ControllerExecutor { bus: bus.clone(), live: live.clone() };
+        let executor = ControllerExecutor { bus: Arc::clone(&bus), live: live.clone() };
         let controller = self.spawn::<Controller, _>(machine, spec, |_| executor);
 
         let spec = Spec {
@@ -375,7 +393,7 @@ impl Run {
             sleeper: Sleeper::Wheel,
             max_effects: Ledger::EFFECTS,
         };
-        let executor = LedgerExecutor { bus: bus.clone() };
+        let executor = LedgerExecutor { bus: Arc::clone(&bus) };
         let ledger = self.spawn::<Ledger, _>(self.settings.ledger(&plan), spec, |_| executor);
 
         let endpoint = &self.config.endpoint;
@@ -413,7 +431,7 @@ impl Run {
             max_effects: machine.max_effects(),
         };
         let executor = ConductorExecutor {
-            bus: bus.clone(),
+            bus: Arc::clone(&bus),
             live: live.clone(),
             engine: Arc::clone(&engine),
             active: Vec::new(),
@@ -467,7 +485,8 @@ impl Run {
             sleeper: Sleeper::Wheel,
             max_effects: 64,
         };
-        let (bus, live) = (self.bus.clone(), self.live.clone());
+        let bus: Arc<dyn Transport> = Arc::new(self.bus.clone());
+        let live = self.live.clone();
         let lines = file.sender();
         self.spawn::<Collector, _>(machine, spec, |local| {
             let writer = ReadingWriter::new(lines);
@@ -480,28 +499,5 @@ impl Run {
 async fn interrupted(interrupt: &mut watch::Receiver<bool>) {
     if interrupt.wait_for(|wanted| *wanted).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Hands a finished request to everybody who wants it: the credit to the
-/// conductor first, since the next request may wait for it.
-struct Handover {
-    conductor: Arc<std::sync::OnceLock<mpsc::Sender<ConductorInput>>>,
-    ledger: mpsc::Sender<LedgerInput>,
-    records: Option<RecordWriter>,
-}
-
-impl Completions for Handover {
-    fn complete(&self, finished: Finished) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async move {
-            let returned = ConductorInput::Returned(finished.record.credit_return());
-            if let Some(conductor) = self.conductor.get() {
-                let _ = conductor.send(returned).await;
-            }
-            if let Some(records) = &self.records {
-                records.write(&finished);
-            }
-            let _ = self.ledger.send(LedgerInput::Record(finished.record)).await;
-        })
     }
 }

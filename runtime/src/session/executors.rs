@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::live::{Live, Stage};
-use crate::bus::{Bus, Transport};
+use crate::bus::Transport;
 use crate::load::Engine;
 use crate::node::Executor;
 use crate::secret::Secret;
@@ -20,8 +20,10 @@ use crate::telemetry::fetch::Fetch;
 use crate::telemetry::models::{Probe, probe};
 
 /// Carries out the controller's effects.
-pub(super) struct ControllerExecutor {
-    pub bus: Bus,
+pub struct ControllerExecutor {
+    /// Where messages go.
+    pub bus: Arc<dyn Transport>,
+    /// Who shows the run.
     pub live: Live,
 }
 
@@ -61,9 +63,12 @@ impl ControllerExecutor {
 }
 
 /// Carries out the conductor's effects.
-pub(super) struct ConductorExecutor {
-    pub bus: Bus,
+pub struct ConductorExecutor {
+    /// Where messages go.
+    pub bus: Arc<dyn Transport>,
+    /// Who shows the run.
     pub live: Live,
+    /// Sends requests.
     pub engine: Arc<Engine>,
     /// Phases that the progress display still has to be told about.
     pub active: Vec<u16>,
@@ -137,8 +142,9 @@ impl ConductorExecutor {
 }
 
 /// Carries out the ledger's effects.
-pub(super) struct LedgerExecutor {
-    pub bus: Bus,
+pub struct LedgerExecutor {
+    /// Where messages go.
+    pub bus: Arc<dyn Transport>,
 }
 
 impl Executor<Ledger> for LedgerExecutor {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use phasegate_core::account::attribution::Attributed;
 use phasegate_core::account::result::RunResult;
 use phasegate_core::account::{Attribution, Evidence as AccountEvidence, RunFacts, assemble};
 use phasegate_core::conductor::report::ConductorReport;
@@ -23,13 +24,14 @@ pub(super) struct Evidence {
     pub ledger: LedgerReport,
 }
 
-/// Goes through the readings in `dir` and puts the result together.
+/// Goes through the readings in `dir` and puts the result together; with it
+/// comes what each phase's telemetry did.
 pub(super) fn put_together(
     dir: &Path,
     plan: &RunPlan,
     evidence: &Evidence,
     mut facts: RunFacts,
-) -> Result<RunResult, SessionError> {
+) -> Result<(RunResult, Attributed), SessionError> {
     let account = AccountEvidence {
         plan,
         controller: &evidence.controller,
@@ -45,7 +47,8 @@ pub(super) fn put_together(
             Err(problem) => return Err(SessionError::Artifacts { path, problem }),
         }
     }
-    Ok(assemble(&account, &attribution.finish(), facts))
+    let attributed = attribution.finish();
+    Ok((assemble(&account, &attributed, facts), attributed))
 }
 
 /// Writes `run.json`, and what is made of it.

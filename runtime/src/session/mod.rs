@@ -1,19 +1,23 @@
 //! One run, from a resolved configuration to its artifacts.
 //!
 //! - [`execute`]: wires machines, sources, engine and files, and waits.
-//! - `executors`: carry out the effects of each machine.
-//! - `collect`: the same for collectors, whose readings wait for their mark.
+//! - [`executors`]: carry out the effects of each machine.
+//! - [`collect`]: the same for collectors, whose readings wait for their mark.
+//! - [`handover`]: where finished requests go.
 //! - `sources`: opens what is to be read.
 //! - [`live`]: what a user interface may look at while the run goes.
+//! - [`audit`]: the check that phasegate kept its own rules, made from outside.
 //! - `finish`: the result, from what the machines and the files know.
 //! - `origin`: which run it is, for its journal's header.
 //! - [`mod@recover`]: a run read back from its files, and a killed one finished.
 //! - `process`: what the operating system says of this process.
 
-mod collect;
+pub mod audit;
+pub mod collect;
 mod execute;
-mod executors;
+pub mod executors;
 mod finish;
+pub mod handover;
 pub mod live;
 mod origin;
 mod process;

@@ -241,7 +241,7 @@ fn finished(dir: &Path) -> Result<RunResult, RecoverError> {
         interrupted: false,
         reasons,
     };
-    let mut result = finish::put_together(dir, plan, &machines.evidence(), facts)?;
+    let (mut result, _) = finish::put_together(dir, plan, &machines.evidence(), facts)?;
     killed(&mut result, last);
     Ok(result)
 }

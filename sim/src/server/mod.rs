@@ -18,6 +18,7 @@
 //! - `shared`: the engine behind a lock, and the clock.
 //! - `api`, `request`, `generate`, `reply`, `error`, `body`: from a request to
 //!   its response.
+//! - `streams`: the server on streams that somebody else accepts.
 //! - `scrape`, `metrics`, `exposition`: the exporters.
 
 mod api;
@@ -37,6 +38,7 @@ mod reply;
 mod request;
 mod scrape;
 mod shared;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod truth;
@@ -45,11 +47,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -57,6 +60,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use api::PHASE_HEADER;
 pub use config::{ConfigError, ServerConfig};
 pub use hazard::{ApiFault, Exporter, ExporterFault, Hazard, HazardError};
+pub use streams::OnStreams;
 pub use truth::{GpuTruth, Tally, Truth};
 
 use body::Body;
@@ -81,7 +85,7 @@ impl Server {
         config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let listener = TcpListener::bind((config.host, config.port)).await?;
         let addr = listener.local_addr()?;
-        Ok(Self { listener, addr, shared: Arc::new(Shared::new(config)) })
+        Ok(Self { listener, addr, shared: Arc::new(Shared::new(config, unix_time())) })
     }
 
     /// The address it listens on.
@@ -135,6 +139,8 @@ impl Server {
                     }
                 }
                 stream = accept(listener.as_ref()) => {
+                    // Tokens are small and must not wait for each other.
+                    let _ = stream.set_nodelay(true);
                     connections.spawn(connection(Arc::clone(&shared), stream));
                 }
             }
@@ -147,6 +153,11 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Wall-clock time, since the Unix epoch.
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// How long accepting pauses after a failure, such as too many open files.
@@ -167,9 +178,10 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 }
 
 /// Serves one connection to its end.
-async fn connection(shared: Arc<Shared>, stream: TcpStream) {
-    // Tokens are small and must not wait for each other.
-    let _ = stream.set_nodelay(true);
+async fn connection<S>(shared: Arc<Shared>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut closing = shared.closing.subscribe();
     let service = api::service(shared);
     let connection = hyper::server::conn::http1::Builder::new()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use phasegate_core::Tick;
 use phasegate_core::time::nanos;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::config::ServerConfig;
 use super::engine::{Engine, JobId, Progress, QueueFull, Work};
 use super::hazard::{Exporter, Hazard, RequestFaults, request_faults};
-use super::truth::Finish;
+use super::truth::{Finish, Truth};
 
 /// The state of one server.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(config: ServerConfig) -> Self {
+    pub(crate) fn new(config: ServerConfig, started_at: Duration) -> Self {
         let reset_after = config.hazards.iter().find_map(|hazard| match hazard {
             Hazard::ResetCounters(after) => Some(after.get()),
             Hazard::Exporter { .. }
@@ -54,7 +54,7 @@ impl Shared {
         Self {
             config,
             epoch: Instant::now(),
-            started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            started_at,
             state: Mutex::new(State { engine, waiters: BTreeMap::new() }),
             queue: Notify::new(),
             requests: AtomicU64::new(0),
@@ -77,6 +77,12 @@ impl Shared {
             }
         }
         result
+    }
+
+    /// The truth as it was when somebody last looked at the engine; for those
+    /// who have no clock that goes with the server's.
+    pub(crate) fn last_truth(&self) -> Truth {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).engine.truth()
     }
 
     /// Submits a request to the engine.

@@ -143,6 +143,21 @@ fn a_grant_that_did_not_come_makes_the_phase_incomplete_and_the_gate_a_timeout()
 }
 
 #[test]
+fn a_gate_that_the_controller_released_by_timeout_was_granted() {
+    let mut run = Run::two_phases();
+    let closed = ms(8205);
+    let outcome = run.outcome(1, End);
+    outcome.released_by = ReleasedBy::Timeout;
+    outcome.closed = closed;
+    run.conductor.phases[1].gates[1].by = ReleasedBy::Timeout;
+    run.conductor.phases[1].gates[1].released = ms(8210);
+    let phase = run.phase(1);
+    assert!(!phase.notes.iter().any(|note| note.contains("No grant")), "{:?}", phase.notes);
+    let note = "The END gate was released by its timeout after 5.010 s.";
+    is(&phase, Verdict::Incomplete, note);
+}
+
+#[test]
 fn a_boundary_that_the_controller_never_heard_of_is_made_from_the_wait() {
     let mut run = Run::two_phases();
     let phase = run.phase_id(1);

@@ -281,6 +281,15 @@ fn messages_for_others_change_nothing() {
 }
 
 /// What happens to a ledger besides the passing of time.
+#[test]
+fn counts_that_add_up_to_more_than_a_number_holds_are_stood() {
+    let mut ledger = ledger(2);
+    feed(&mut ledger, Tick::ZERO, LedgerInput::Start);
+    feed(&mut ledger, Tick(1), credits_complete(&[u64::MAX, 1]));
+    assert_eq!(finalised(&feed(&mut ledger, Tick(2), shutdown())).len(), 1);
+    assert_eq!(ledger.report().missing, u64::MAX);
+}
+
 #[derive(Debug, Clone)]
 enum Happening {
     Record(u16, u32, Outcome),

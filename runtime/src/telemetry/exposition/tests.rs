@@ -249,6 +249,13 @@ fn exposition_line() -> impl Strategy<Value = String> {
     prop_oneof![4 => sample, 1 => typed, 1 => "[ -~]{0,12}"]
 }
 
+#[test]
+fn a_name_that_is_only_a_suffix_is_a_name() {
+    let families = clean("_bucket{le=\"1\"} 2\n_total 1\n_created 1\n");
+    let expected = ["_bucket", "_created", "_total"].map(|name| (name, FamilyType::Untyped));
+    assert_eq!(names(&families), expected);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_accepted(body in prop::collection::vec(any::<u8>(), 0..400)) {

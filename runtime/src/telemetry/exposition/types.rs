@@ -55,7 +55,8 @@ impl<'a> Types<'a> {
     pub(super) fn infer(&mut self, sample: &Sample<'a>) {
         let has = |label: &str| sample.labels.iter().any(|(name, _)| name == label);
         let implied = match sample.name.strip_suffix("_bucket") {
-            Some(base) if has("le") => Some((base, Declared::Histogram)),
+            // No family is called "".
+            Some(base) if has("le") && !base.is_empty() => Some((base, Declared::Histogram)),
             None if has("quantile") => Some((sample.name.as_ref(), Declared::Summary)),
             _ => None,
         };

@@ -1,0 +1,340 @@
+//! The collector at its boundaries: the answer is a function of the history.
+//!
+//! The model keeps no state but a log of what happened at each boundary, and
+//! works out from the log, every time anew, what must be so now.
+
+use core::time::Duration;
+
+use phasegate_core::collector::{
+    Collector, CollectorEffect, CollectorInput, CollectorPlan, Fingerprint, Purpose, ReadId,
+    ReadStamp,
+};
+use phasegate_core::id::{Domain, MessageId, PhaseId, ServiceId};
+use phasegate_core::machine::Machine;
+use phasegate_core::message::{
+    BaselineKind, BaselineRequest, CollectError, CollectErrorKind, Envelope, Message, ReadingMark,
+    Tally,
+};
+use phasegate_core::time::Tick;
+use proptest::prelude::*;
+
+use super::{kind, phase};
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// Asks, with so much time and so much of it for settling.
+    Ask(u8, BaselineKind, u64, u64),
+    /// A reading ends, with this digest; `None` where there is none to compare.
+    Done(usize, Option<u64>),
+    Fail(usize),
+    Disable,
+    Wait(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let hash = prop_oneof![1 => Just(None), 6 => (0_u64..2).prop_map(Some)];
+    prop_oneof![
+        4 => (0_u8..2, kind(), 20_u64..4_000, 0_u64..3_000)
+            .prop_map(|(p, k, b, s)| Op::Ask(p, k, b, s.min(b))),
+        8 => (0_usize..4, hash).prop_map(|(n, h)| Op::Done(n, h)),
+        3 => (0_usize..4).prop_map(Op::Fail),
+        1 => prop::sample::select(vec![Op::Wait(3_000), Op::Disable, Op::Wait(0), Op::Wait(5)]),
+        12 => (0_u64..300).prop_map(Op::Wait),
+    ]
+}
+
+/// What happened at a boundary, and when.
+#[derive(Debug, Clone)]
+enum Event {
+    Success { read: ReadId, began: u64, hash: Option<u64> },
+    Failure(CollectError),
+}
+
+/// How a boundary stands, in microseconds since the start.
+#[derive(Debug, Clone, PartialEq)]
+enum Now {
+    Reading,
+    /// The next reading begins then, the answer is given at the latest then.
+    Pausing {
+        next: u64,
+        end: u64,
+    },
+    /// With this reading as its baseline, or with an error of this kind.
+    Answered(Result<(ReadId, ReadingMark), CollectErrorKind>),
+}
+
+#[derive(Debug)]
+struct Boundary {
+    phase: PhaseId,
+    kind: BaselineKind,
+    asked: u64,
+    budget: u64,
+    settle: u64,
+    log: Vec<(u64, Event)>,
+    disabled: Option<u64>,
+}
+
+fn mark(began: u64, at: u64, readings: usize, settled: Option<bool>) -> ReadingMark {
+    let unsettled = if settled == Some(false) { vec![format!("moved {at}")] } else { vec![] };
+    let readings = u32::try_from(readings).unwrap();
+    ReadingMark { start: us(began), end: us(at), readings, settled, unsettled }
+}
+
+fn us(at: u64) -> Tick {
+    Tick(at * 1_000)
+}
+
+impl Boundary {
+    /// The answer is out before the gate's time is over.
+    fn end(&self) -> u64 {
+        self.asked + self.budget - (self.budget / 10).min(50_000)
+    }
+
+    fn now(&self, now: u64) -> Now {
+        let mut last: Option<(ReadId, ReadingMark)> = None;
+        let (mut hashes, mut failures): (Vec<Option<u64>>, Vec<&CollectError>) = (vec![], vec![]);
+        let mut pause_until = None;
+        for (at, event) in &self.log {
+            match event {
+                Event::Success { read, began, hash } => {
+                    hashes.push(*hash);
+                    let n = hashes.len();
+                    let equal = hash.is_some() && n > 1 && hashes[n - 2] == *hash;
+                    let compare = self.settle > 0 && hash.is_some();
+                    if !compare || equal {
+                        let settled = compare.then_some(true);
+                        return Now::Answered(Ok((*read, mark(*began, *at, n, settled))));
+                    }
+                    // Not settled, should it stay the last one.
+                    last = Some((*read, mark(*began, *at, n, Some(false))));
+                    let pause = (20_000_u64 << (n - 1).min(9)).min(250_000);
+                    pause_until = Some(at + pause);
+                }
+                Event::Failure(error) => {
+                    failures.push(error);
+                    if failures.len() > 2 || at + 200_000 >= self.end() {
+                        return Now::Answered(last.ok_or(error.kind));
+                    }
+                    pause_until = Some(at + 200_000);
+                }
+            }
+        }
+        if self.disabled.is_some() {
+            return Now::Answered(Err(CollectErrorKind::Disabled));
+        }
+        let settle_end = (self.settle > 0 && last.is_some()).then_some(self.asked + self.settle);
+        let Some(next) = pause_until else {
+            // The first reading is still under way.
+            let over = now >= self.end();
+            return if over { Now::Answered(Err(CollectErrorKind::Timeout)) } else { Now::Reading };
+        };
+        let end = settle_end.map_or(self.end(), |settle| settle.min(self.end()));
+        if next.min(end) > now {
+            return Now::Pausing { next, end };
+        }
+        // A pause ends with the answer where its time is over before the next
+        // reading begins. One that has begun may still be the one that is
+        // equal: it is ended by the answer's time alone.
+        if end <= next {
+            let why = failures.last().map_or(CollectErrorKind::Timeout, |e| e.kind);
+            Now::Answered(last.ok_or(why))
+        } else if now >= self.end() {
+            Now::Answered(last.ok_or(CollectErrorKind::Timeout))
+        } else {
+            Now::Reading
+        }
+    }
+
+    fn due(&self, now: u64) -> Option<u64> {
+        match self.now(now) {
+            Now::Reading => Some(self.end()),
+            Now::Pausing { next, end } => Some(next.min(end)),
+            Now::Answered(_) => None,
+        }
+    }
+}
+
+fn request(b: &Boundary) -> CollectorInput {
+    let request = BaselineRequest {
+        phase: b.phase,
+        kind: b.kind,
+        attempt: 1,
+        budget: Duration::from_micros(b.budget),
+        settle: Duration::from_micros(b.settle),
+        tally: Tally::default(),
+    };
+    CollectorInput::Message(Envelope {
+        from: ServiceId::controller(),
+        to: ServiceId::new("c"),
+        message_id: MessageId(0),
+        sequence: 0,
+        body: Message::BaselineRequest(request),
+    })
+}
+
+/// The collector with what it was seen to do.
+struct Rig {
+    collector: Collector,
+    now: u64,
+    /// Readings under way: for which boundary, and since when.
+    under_way: Vec<(ReadId, PhaseId, BaselineKind, u64)>,
+    baselines: Vec<(PhaseId, BaselineKind, ReadId)>,
+    answers: Vec<(PhaseId, BaselineKind, Result<ReadingMark, CollectError>)>,
+}
+
+impl Rig {
+    fn effects(&mut self, effects: Vec<CollectorEffect>) {
+        for effect in effects {
+            match effect {
+                CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind } } => {
+                    self.under_way.push((read, phase, kind, self.now));
+                }
+                CollectorEffect::Read { purpose: Purpose::Periodic, .. } => {
+                    panic!("the plan has no periodic readings")
+                }
+                CollectorEffect::Abort(read) => self.under_way.retain(|(id, ..)| *id != read),
+                CollectorEffect::Baseline { read, phase, kind } => {
+                    self.baselines.push((phase, kind, read));
+                }
+                CollectorEffect::Send(envelope) => {
+                    if let Message::BaselineAck(ack) = envelope.body {
+                        self.answers.push((ack.phase, ack.kind, ack.outcome));
+                    }
+                }
+                CollectorEffect::Finished => panic!("nobody ends it"),
+            }
+        }
+    }
+
+    fn tell(&mut self, input: CollectorInput) {
+        let mut out = vec![];
+        self.collector.handle(us(self.now), input, &mut out);
+        self.effects(out);
+    }
+
+    fn wake(&mut self, at: u64) {
+        self.now = at;
+        let mut out = vec![];
+        self.collector.handle_timeout(us(at), &mut out);
+        self.effects(out);
+    }
+}
+
+/// Model and machine agree on every boundary.
+fn compare(rig: &Rig, boundaries: &[Boundary]) -> Result<(), TestCaseError> {
+    for b in boundaries {
+        let of = |phase: PhaseId, kind: BaselineKind| (phase, kind) == (b.phase, b.kind);
+        let reading = rig.under_way.iter().filter(|r| of(r.1, r.2)).count();
+        let answers: Vec<_> = rig.answers.iter().filter(|a| of(a.0, a.1)).map(|a| &a.2).collect();
+        let baseline: Vec<_> = rig.baselines.iter().filter(|r| of(r.0, r.1)).collect();
+        let expected = b.now(rig.now);
+        let is_reading = usize::from(expected == Now::Reading);
+        prop_assert_eq!(reading, is_reading, "at {}: {:?} {:?}", rig.now, b, expected);
+        match expected {
+            Now::Reading | Now::Pausing { .. } => {
+                prop_assert!(answers.is_empty() && baseline.is_empty(), "{:?}", b);
+            }
+            Now::Answered(answer) => {
+                prop_assert!(!answers.is_empty(), "at {}: {:?} {:?}", rig.now, b, answer);
+                for given in &answers {
+                    let given = (*given).clone().map_err(|error| error.kind);
+                    prop_assert_eq!(given, answer.clone().map(|(_, mark)| mark), "{:?}", b);
+                }
+                prop_assert!(answers.iter().all(|a| *a == answers[0]), "the same for ever");
+                let read: Vec<ReadId> = baseline.iter().map(|r| r.2).collect();
+                let expected: Vec<ReadId> = answer.into_iter().map(|(read, _)| read).collect();
+                prop_assert_eq!(read, expected, "one baseline, and it is the one answered with");
+            }
+        }
+    }
+    let due = boundaries.iter().filter_map(|b| b.due(rig.now)).min();
+    // The sign of life that never comes.
+    let next = rig.collector.next_deadline().map(|d| d.at).filter(|at| *at != Tick::NEVER);
+    prop_assert_eq!(next, due.map(us));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_collector_answers_as_its_history_says(ops in prop::collection::vec(op(), 0..60)) {
+        let mut rig = Rig {
+            collector: Collector::new(CollectorPlan {
+                id: ServiceId::new("c"),
+                domain: Domain::telemetry(),
+                interval: Duration::ZERO,
+                // None within this test: signs of life are not looked at here.
+                heartbeat: Duration::MAX,
+                read_timeout: Duration::from_secs(1),
+            optional: false,
+            }),
+            now: 0,
+            under_way: vec![],
+            baselines: vec![],
+            answers: vec![],
+        };
+        rig.tell(CollectorInput::Start);
+        prop_assert!(rig.collector.next_deadline().is_some_and(|d| d.at == Tick::NEVER));
+        let mut boundaries: Vec<Boundary> = vec![];
+        let mut disabled = false;
+        for op in ops {
+            match op {
+                Op::Ask(p, kind, budget, settle) => {
+                    let place = boundaries.iter().position(|b| (b.phase, b.kind) == (phase(p), kind));
+                    let before = rig.answers.len();
+                    let (asked, budget, settle) = (rig.now, budget * 1_000, settle * 1_000);
+                    let place = place.unwrap_or_else(|| {
+                        let (phase, disabled) = (phase(p), disabled.then_some(asked));
+                        let log = vec![];
+                        boundaries.push(Boundary { phase, kind, asked, budget, settle, log, disabled });
+                        boundaries.len() - 1
+                    });
+                    rig.tell(request(&boundaries[place]));
+                    let answered = matches!(boundaries[place].now(rig.now), Now::Answered(_));
+                    prop_assert_eq!(rig.answers.len() - before, usize::from(answered), "repeated");
+                }
+                Op::Done(n, hash) if n < rig.under_way.len() => {
+                    let (read, phase, kind, began) = rig.under_way.remove(n);
+                    let of = boundaries.iter_mut().find(|b| (b.phase, b.kind) == (phase, kind));
+                    of.unwrap().log.push((rig.now, Event::Success { read, began, hash }));
+                    let stamp = ReadStamp {
+                        start: us(began),
+                        end: us(rig.now),
+                        fingerprint: hash.map(|hash| Fingerprint { hash }),
+                        moved: vec![format!("moved {}", rig.now)],
+                    };
+                    rig.tell(CollectorInput::ReadDone { read, outcome: Ok(stamp) });
+                }
+                Op::Fail(n) if n < rig.under_way.len() => {
+                    let (read, phase, kind, _) = rig.under_way.remove(n);
+                    let error = CollectError::new(CollectErrorKind::Status, format!("at {}", rig.now));
+                    let of = boundaries.iter_mut().find(|b| (b.phase, b.kind) == (phase, kind));
+                    of.unwrap().log.push((rig.now, Event::Failure(error.clone())));
+                    rig.tell(CollectorInput::ReadDone { read, outcome: Err(error) });
+                }
+                Op::Done(..) | Op::Fail(_) => {}
+                Op::Disable => {
+                    let now = rig.now;
+                    for b in &mut boundaries {
+                        if !matches!(b.now(now), Now::Answered(_)) {
+                            b.disabled = Some(now);
+                        }
+                    }
+                    disabled = true;
+                    rig.tell(CollectorInput::Disable { reason: "gone".to_owned() });
+                }
+                Op::Wait(ms) => {
+                    let until = rig.now + ms * 1_000;
+                    let due = |rig: &Rig| rig.collector.next_deadline().map(|d| d.at.0 / 1_000);
+                    while let Some(at) = due(&rig).filter(|at| *at <= until) {
+                        rig.wake(at);
+                        compare(&rig, &boundaries)?;
+                    }
+                    rig.now = until;
+                }
+            }
+            compare(&rig, &boundaries)?;
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! G6: Σ of window deltas = last − first, for every counter that was not reset.
+//!
+//! Windows are made of readings, not of steps, so this is checked over the
+//! artifacts at the end of a run: each series' deltas from `account`, against
+//! the values in the two readings that opened its first window and closed its
+//! last. `account` has a property test of its own for the cutting of time.
+
+use std::collections::BTreeMap;
+
+use phasegate_core::account::attribution::{Attributed, SeriesWindow, SeriesWindows};
+use phasegate_core::account::gauge::middle;
+use phasegate_core::account::result::Delta;
+use phasegate_core::reading::{Reading, ReadingBody, Value};
+use phasegate_core::time::Tick;
+
+use super::Violation;
+
+const NAME: &str = "G6";
+
+/// A source and the middle of one of its boundary readings.
+type Key = (String, Tick);
+
+/// The boundary readings of a run.
+#[derive(Debug, Default)]
+pub struct Baselines(BTreeMap<Key, Reading>);
+
+impl Baselines {
+    /// Keeps a reading, if a boundary asked for it and it succeeded.
+    pub fn feed(&mut self, reading: Reading) {
+        if reading.boundary.is_some() && matches!(reading.body, ReadingBody::Families(_)) {
+            let at = middle(reading.start, reading.end);
+            self.0.insert((reading.source.clone(), at), reading);
+        }
+    }
+
+    /// What `series` stood at; `None` where the reading is not known or does not
+    /// have it.
+    fn value(&self, series: &SeriesWindows, at: Tick) -> Option<f64> {
+        let reading = self.0.get(&(series.endpoint.clone(), at))?;
+        let ReadingBody::Families(families) = &reading.body else { return None };
+        let family = families.iter().find(|f| f.name == series.name && f.kind == series.kind)?;
+        let found = family.series.iter().find(|s| s.labels == series.labels)?;
+        match &found.value {
+            Value::Value(value) => Some(*value),
+            Value::Histogram(histogram) => histogram.count,
+            Value::Summary { count, .. } => *count,
+        }
+    }
+}
+
+/// What a counter or a number of observations did; `None` where that is not
+/// known.
+fn amount(window: &SeriesWindow) -> Option<f64> {
+    match window.delta.as_ref().ok()? {
+        Delta::Counter { total, .. } => Some(*total),
+        Delta::Histogram { count, .. } => Some(*count),
+        Delta::Summary { count, .. } => *count,
+    }
+}
+
+/// Checks every series that was read at both ends, was never reset, and is
+/// known in every window: how many those were, and what is wrong.
+#[must_use]
+pub fn check(attributed: &Attributed, baselines: &Baselines) -> (usize, Vec<Violation>) {
+    let (mut checked, mut broken) = (0, Vec::new());
+    for series in attributed.window_deltas() {
+        let (Some(first), Some(last)) = (series.windows.first(), series.windows.last()) else {
+            continue;
+        };
+        let whole = series.windows.windows(2).all(|w| w[0].to == w[1].from);
+        if !whole || series.windows.iter().any(|w| w.reset) {
+            continue;
+        }
+        let amounts = series.windows.iter().map(amount);
+        let (Some(sum), Some(from), Some(to)) = (
+            amounts.sum::<Option<f64>>(),
+            baselines.value(&series, first.from),
+            baselines.value(&series, last.to),
+        ) else {
+            continue;
+        };
+        checked += 1;
+        let slack = 1e-9 * (1.0 + from.abs().max(to.abs()));
+        if (sum - (to - from)).abs() > slack {
+            let SeriesWindows { endpoint, name, labels, .. } = &series;
+            let what = format!(
+                "the windows of {name} {labels:?} of {endpoint} sum to {sum}, and it went from \
+                 {from} to {to}"
+            );
+            broken.push(Violation::new(NAME, last.to, what));
+        }
+    }
+    (checked, broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::testing::*;
+    use phasegate_core::account::{Attribution, Evidence};
+    use phasegate_core::conductor::Conductor;
+    use phasegate_core::controller::report::ControllerReport;
+    use phasegate_core::id::ServiceId;
+    use phasegate_core::message::BaselineKind::{End, Start};
+    use phasegate_core::message::{BaselineKind, CollectorOutcome, CollectorStatus, ReleasedBy};
+    use phasegate_core::reading::{BoundaryMark, Family, FamilyType, Series};
+
+    const SOURCE: &str = "http://127.0.0.1:8000/metrics";
+
+    fn reading(phase: usize, kind: BaselineKind, at: u64, value: f64) -> Reading {
+        let series = Series { labels: BTreeMap::new(), value: Value::Value(value) };
+        let family = Family {
+            name: "vllm:request_success".to_owned(),
+            kind: FamilyType::Counter,
+            series: vec![series],
+        };
+        Reading {
+            service: ServiceId::new("server_metrics/0"),
+            source: SOURCE.to_owned(),
+            boundary: Some(BoundaryMark { phase: plan(&[false; 2]).phases()[phase].id, kind }),
+            start: ms(at),
+            first_byte: None,
+            end: ms(at + 2),
+            body: ReadingBody::Families(vec![family]),
+        }
+    }
+
+    /// Two phases with these values at their four boundaries.
+    fn read(values: [f64; 4]) -> (Attributed, Vec<Reading>) {
+        let plan = plan(&[false; 2]);
+        let marks = [(0, Start), (0, End), (1, Start), (1, End)];
+        let mut controller = ControllerReport::default();
+        let mut report = Conductor::new(&plan).report();
+        let mut readings = Vec::new();
+        for ((at, value), (phase, kind)) in (0..).zip(values).zip(marks) {
+            let at = 100 + 100 * at;
+            let status = CollectorStatus::Captured { reading: mark(at, at + 2) };
+            let service = ServiceId::new("server_metrics/0");
+            let mut outcome = boundary(&plan, phase, kind, ReleasedBy::AllAcked);
+            (outcome.requested, outcome.closed) = (ms(at), ms(at + 3));
+            outcome.collectors.push(CollectorOutcome { service, status, attempts: 1 });
+            controller.boundaries.push(outcome);
+            match kind {
+                Start => report.phases[phase].start = Some(ms(at + 3)),
+                End => report.phases[phase].end = Some(ms(at)),
+            }
+            readings.push(reading(phase, kind, at, value));
+        }
+        let ledger = settings(1).ledger(&plan).report();
+        let evidence =
+            Evidence { plan: &plan, controller: &controller, conductor: &report, ledger: &ledger };
+        let mut attribution = Attribution::new(&evidence);
+        for reading in &readings {
+            attribution.feed(reading);
+        }
+        (attribution.finish(), readings)
+    }
+
+    fn check_with(attributed: &Attributed, readings: Vec<Reading>) -> (usize, Vec<Violation>) {
+        let mut baselines = Baselines::default();
+        for reading in readings {
+            baselines.feed(reading);
+        }
+        check(attributed, &baselines)
+    }
+
+    #[test]
+    fn windows_that_sum_to_last_less_first_are_good() {
+        let (attributed, readings) = read([3.0, 10.0, 12.0, 40.0]);
+        assert_eq!(check_with(&attributed, readings), (1, vec![]));
+    }
+
+    #[test]
+    fn windows_that_leave_something_out_or_count_it_twice_are_a_violation() {
+        let (attributed, mut readings) = read([3.0, 10.0, 12.0, 40.0]);
+        readings[3] = reading(1, End, 400, 41.0);
+        let (checked, broken) = check_with(&attributed, readings);
+        assert_eq!((checked, broken.len()), (1, 1));
+        assert!(broken[0].what.ends_with("sum to 37, and it went from 3 to 41"), "{broken:?}");
+    }
+
+    #[test]
+    fn a_counter_that_was_set_back_is_not_summed() {
+        let (attributed, readings) = read([3.0, 10.0, 2.0, 40.0]);
+        assert_eq!(check_with(&attributed, readings), (0, vec![]));
+    }
+}

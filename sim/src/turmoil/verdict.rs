@@ -1,0 +1,145 @@
+//! What must hold of a run that is over, and of its result.
+
+use std::collections::BTreeSet;
+
+use phasegate_core::account::result::{
+    BoundaryStatus, Delta, PhaseResult, RunOutcome, RunResult, Verdict,
+};
+use phasegate_core::controller::report::ControllerReport;
+use phasegate_core::message::ReleasedBy;
+
+use super::scenario::{Scenario, Source};
+use crate::server::Tally;
+
+/// What a run left behind.
+pub struct Evidence<'a> {
+    /// What was run.
+    pub scenario: &'a Scenario,
+    /// What the controller knows, if it lived to the end.
+    pub controller: Option<&'a ControllerReport>,
+    /// The result, if there is one.
+    pub result: Option<&'a RunResult>,
+    /// The ground truth of every life of the server.
+    pub truth: &'a [Tally],
+    /// The controller was lost at some time: it need not know how the run ended.
+    pub controller_lost: bool,
+}
+
+/// What is wrong with it, in sentences.
+#[must_use]
+pub fn judge(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let never = evidence.controller.is_some_and(|controller| controller.shutdown.is_none());
+    if never && !evidence.controller_lost {
+        wrong.push("the controller never ended the run".to_owned());
+    }
+    let Some(result) = evidence.result else { return wrong };
+    for phase in &result.phases {
+        let counts = phase.requests;
+        if counts.sent != counts.completed + counts.errors + counts.cancelled {
+            wrong.push(format!("phase {}: {counts:?} do not add up", phase.name));
+        }
+        if phase.verdict == Verdict::Clean {
+            wrong.extend(clean(evidence, result, phase));
+        }
+    }
+    wrong.extend(truth(evidence, result));
+    if result.outcome == RunOutcome::Completed
+        && let Some(controller) = evidence.controller
+    {
+        let lost = controller.evictions.iter().find(|eviction| !eviction.excused);
+        if let Some(lost) = lost {
+            wrong.push(format!("completed, though {} was taken out", lost.service));
+        }
+        for (domain, report) in &controller.domains {
+            if !report.joined() {
+                wrong.push(format!("completed, though {domain} was not joined"));
+            }
+        }
+    }
+    wrong
+}
+
+/// A verdict is never better than the evidence: what must be there where a phase
+/// is called clean.
+fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let name = &phase.name;
+    let mut said =
+        |what: String| wrong.push(format!("phase {name} is called clean, though {what}"));
+    let scenario = evidence.scenario;
+    if phase.start_ns.is_some() && scenario.plan.gate().enabled && !scenario.collectors.is_empty() {
+        let boundaries = result.boundaries.iter().filter(|b| b.phase_id == phase.phase_id);
+        let mut kinds = BTreeSet::new();
+        for boundary in boundaries {
+            kinds.insert(boundary.kind);
+            if boundary.released_by != ReleasedBy::AllAcked {
+                said(format!("its {} was released by {:?}", boundary.kind, boundary.released_by));
+            }
+            if boundary.in_flight > 0 {
+                said(format!("{} were in flight at its {}", boundary.in_flight, boundary.kind));
+            }
+            for collector in &boundary.collectors {
+                if collector.status != BoundaryStatus::Captured {
+                    said(format!("{} is {:?}", collector.service_id, collector.status));
+                }
+            }
+        }
+        if kinds.len() != 2 {
+            said(format!("it has only {kinds:?}"));
+        }
+    }
+    // A server that publishes late leads two equal readings astray: only the client's
+    // tally can tell, and that is not compared yet.
+    let prompt = scenario.server.publish_delay.is_zero();
+    let server = scenario.collectors.contains(&Source::Server);
+    if server
+        && prompt
+        && let Some(counted) = finished(phase)
+    {
+        // An answer that was lost on its way, or given up, is finished to the server
+        // alone; one that an earlier phase gave up may still be finished in this one.
+        let phases = result.phases.iter().take_while(|other| other.index < phase.index);
+        let given_up: u64 = phases.map(|p| p.requests.errors + p.requests.cancelled).sum();
+        let (completed, most) = (phase.requests.completed, phase.requests.sent + given_up);
+        if counted + 0.5 < completed as f64 || counted - 0.5 > most as f64 {
+            said(format!(
+                "the server finished {counted}, of {completed} completed to {most} possible"
+            ));
+        }
+    }
+    wrong
+}
+
+/// The requests that the server says it finished within the phase, by the first
+/// endpoint that says so.
+fn finished(phase: &PhaseResult) -> Option<f64> {
+    let series = phase.server_metrics.iter().filter(|metric| {
+        let reason = metric.labels.get("finished_reason").map(String::as_str);
+        metric.name == "vllm:request_success" && matches!(reason, Some("stop" | "length"))
+    });
+    let mut endpoints = std::collections::BTreeMap::<&str, f64>::new();
+    for metric in series {
+        if let Some(Delta::Counter { total, .. }) = metric.delta.known() {
+            *endpoints.entry(&metric.endpoint).or_default() += total;
+        }
+    }
+    endpoints.into_values().next()
+}
+
+/// The client cannot have completed what the server never finished, and the
+/// server cannot have received what the client never sent.
+fn truth(evidence: &Evidence<'_>, result: &RunResult) -> Vec<String> {
+    let completed: u64 = result.phases.iter().map(|phase| phase.requests.completed).sum();
+    let sent: u64 = result.phases.iter().map(|phase| phase.requests.sent).sum();
+    let finished: u64 = evidence.truth.iter().map(|tally| tally.finished).sum();
+    let received: u64 = evidence.truth.iter().map(|tally| tally.received).sum();
+    let mut wrong = Vec::new();
+    if completed > finished {
+        wrong.push(format!("{completed} requests completed, but the server finished {finished}"));
+    }
+    if received > sent {
+        wrong.push(format!("{sent} requests were sent, but the server received {received}"));
+    }
+    wrong
+}
