@@ -56,11 +56,11 @@ fn table(result: &RunResult) -> String {
                    weighted by time. Energy per token is all GPUs' energy by completed output \
                    tokens.";
     let mut table = Table::new(caption, &columns);
-    let why = "its readings do not tell";
+    let why = "its readings in this phase do not tell";
     for phase in &result.phases {
         for (place, gpu) in phase.gpus.iter().enumerate() {
             let index = gpu.index.map_or_else(|| "?".to_owned(), |i| i.to_string());
-            table.row([
+            let mut cells = vec![
                 Cell::Name(if place == 0 {
                     format!("<i class=\"key {}\"></i>{}", colour(phase.index), esc(&phase.name))
                 } else {
@@ -73,13 +73,21 @@ fn table(result: &RunResult) -> String {
                 )),
                 Cell::Number(energy(gpu)),
                 Cell::Number(if place == 0 { per_token(phase) } else { String::new() }),
-                Cell::Number(known(gpu.power_w.avg, why)),
-                Cell::Number(known(gpu.power_w.max, why)),
-                Cell::Number(known(gpu.utilization_pct.avg, why)),
-                Cell::Number(known(gpu.utilization_pct.max, why)),
-                Cell::Number(known(gpu.memory_used_mib.max, why)),
-                Cell::Number(known(gpu.temperature_c.max, why)),
-            ]);
+            ];
+            let values = [
+                gpu.power_w.avg,
+                gpu.power_w.max,
+                gpu.utilization_pct.avg,
+                gpu.utilization_pct.max,
+                gpu.memory_used_mib.max,
+                gpu.temperature_c.max,
+            ];
+            if values.iter().all(Option::is_none) {
+                cells.push(Cell::Wide(values.len(), unknown(why)));
+            } else {
+                cells.extend(values.map(|value| Cell::Number(known(value, why))));
+            }
+            table.row(cells);
         }
     }
     table.finish()
