@@ -380,3 +380,15 @@ fn state_stays_bounded_over_many_records() {
     assert!(latency.relative_error.is_some());
     assert_eq!(phase.output_tokens, Some(100_000));
 }
+
+#[test]
+fn there_is_goodput_exactly_where_there_are_limits() {
+    for limits in [BTreeMap::new(), BTreeMap::from([("request_latency".to_owned(), 1e9)])] {
+        let limited = !limits.is_empty();
+        let mut ledger = Ledger::new(&plan(1), limits, true, true);
+        feed(&mut ledger, at(0), LedgerInput::Start);
+        feed(&mut ledger, at(1), LedgerInput::Record(record(0, 0)));
+        let report = ledger.report();
+        assert_eq!(report.phases[0].metrics.contains_key("goodput"), limited);
+    }
+}
