@@ -37,11 +37,13 @@ impl<K: TimerKey> Default for TimerTable<K> {
 }
 
 impl<K: TimerKey> TimerTable<K> {
+    #[inline]
     fn slot(key: K) -> Option<usize> {
         K::ALL.iter().position(|k| *k == key).filter(|i| *i < SLOTS)
     }
 
     /// Arms `key` for `at`, replacing what it was armed for.
+    #[inline]
     pub fn set(&mut self, key: K, at: Tick) {
         if let Some(slot) = Self::slot(key) {
             self.slots[slot] = Some(at);
@@ -49,6 +51,7 @@ impl<K: TimerKey> TimerTable<K> {
     }
 
     /// Arms `key` for `at`, or disarms it.
+    #[inline]
     pub fn set_or_clear(&mut self, key: K, at: Option<Tick>) {
         if let Some(slot) = Self::slot(key) {
             self.slots[slot] = at;
