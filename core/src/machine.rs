@@ -51,26 +51,6 @@ impl<E> Sink<E> for Vec<E> {
     }
 }
 
-/// A sink that wraps each effect of a part into an effect of the whole.
-pub struct MapSink<'a, S, F> {
-    inner: &'a mut S,
-    wrap: F,
-}
-
-impl<'a, S, F> MapSink<'a, S, F> {
-    /// Wraps `inner` so that effects pass through `wrap`.
-    pub fn new(inner: &'a mut S, wrap: F) -> Self {
-        Self { inner, wrap }
-    }
-}
-
-impl<A, B, S: Sink<B>, F: FnMut(A) -> B> Sink<A> for MapSink<'_, S, F> {
-    fn push(&mut self, effect: A) {
-        let effect = (self.wrap)(effect);
-        self.inner.push(effect);
-    }
-}
-
 /// A sink with a bound, owned by whoever drives the machine.
 ///
 /// Every machine states how many effects one input can cause; a driver sizes

@@ -37,17 +37,20 @@ impl<K: TimerKey> Default for TimerTable<K> {
 }
 
 impl<K: TimerKey> TimerTable<K> {
+    #[inline]
     fn slot(key: K) -> Option<usize> {
         K::ALL.iter().position(|k| *k == key).filter(|i| *i < SLOTS)
     }
 
     /// Arms `key` for `at`, replacing what it was armed for. For
     /// [`Tick::NEVER`] it is disarmed.
+    #[inline]
     pub fn set(&mut self, key: K, at: Tick) {
         self.set_or_clear(key, Some(at));
     }
 
     /// Arms `key` for `at`, or disarms it; for [`Tick::NEVER`] too.
+    #[inline]
     pub fn set_or_clear(&mut self, key: K, at: Option<Tick>) {
         if let Some(slot) = Self::slot(key) {
             // Sums saturate there. A timer that is due at the end of all time

@@ -13,11 +13,13 @@ fn failed(rig: &mut Rig, read: u64, kind: CollectErrorKind) {
 }
 
 fn statuses(rig: &mut Rig) -> Vec<ServiceStatus> {
-    let status = |message| match message {
-        Message::Status(status) => Some(status),
-        _ => None,
-    };
-    rig.messages().into_iter().filter_map(status).collect()
+    let mut statuses = Vec::new();
+    for message in rig.messages() {
+        if let Message::Status(status) = message {
+            statuses.push(status);
+        }
+    }
+    statuses
 }
 
 #[test]

@@ -389,3 +389,30 @@ fn state_stays_bounded_over_many_records() {
     assert!(latency.relative_error.is_some());
     assert_eq!(phase.output_tokens, Some(100_000));
 }
+
+#[test]
+fn there_is_goodput_exactly_where_there_are_limits() {
+    for limits in [BTreeMap::new(), BTreeMap::from([("request_latency".to_owned(), 1e9)])] {
+        let limited = !limits.is_empty();
+        let mut ledger = Ledger::new(&plan(1), limits, true, true);
+        feed(&mut ledger, at(0), LedgerInput::Start);
+        feed(&mut ledger, at(1), LedgerInput::Record(record(0, 0)));
+        let report = ledger.report();
+        assert_eq!(report.phases[0].metrics.contains_key("goodput"), limited);
+    }
+}
+
+#[test]
+fn a_heartbeat_interval_of_zero_beats_at_every_wake_and_is_never_due_for_ever() {
+    let limits = PlanLimits { heartbeat: Duration::ZERO, ..PlanLimits::default() };
+    let mut spec = PhaseSpec::new("p", PhaseKind::Profiling);
+    spec.concurrency = Some(1);
+    spec.requests = Some(1);
+    let plan = RunPlan::new(0, vec![spec], GatePlan::default(), limits).unwrap();
+    let mut ledger = Ledger::new(&plan, BTreeMap::new(), true, true);
+    feed(&mut ledger, at(0), LedgerInput::Start);
+    for _ in 0..3 {
+        let next = ledger.next_deadline().map(|d| d.at).expect("it beats on");
+        assert_eq!(wake(&mut ledger, next).len(), 1);
+    }
+}
