@@ -50,7 +50,7 @@ fn flags_of(name: &str) -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)
 
 #[test]
 fn every_flag_and_alias_is_documented_and_every_documented_one_exists() {
-    for name in ["run", "mock", "doctor"] {
+    for name in ["run", "mock", "sim", "doctor"] {
         let mut flags = flags_of(name);
         for row in rows(section(&format!("Flags of `{name}`"))) {
             let names = words(row[0]);

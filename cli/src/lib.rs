@@ -37,6 +37,7 @@ pub fn main() -> Exit {
         Command::Doctor(args) => commands::doctor::run(&args, Some(&commands::doctor::load_nvml)),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Mock(args) => commands::mock::run(&args),
+        Command::Sim(args) => commands::sim::run(&args),
         Command::Replay(args) => commands::replay::run(&args),
         Command::Report(args) => commands::report::run(&args),
     }

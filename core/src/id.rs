@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -44,19 +44,22 @@ impl ServiceId {
     /// The controller's id.
     #[must_use]
     pub fn controller() -> Self {
-        Self::new("controller")
+        static ID: LazyLock<ServiceId> = LazyLock::new(|| ServiceId::new("controller"));
+        ID.clone()
     }
 
     /// The conductor's id.
     #[must_use]
     pub fn conductor() -> Self {
-        Self::new("conductor")
+        static ID: LazyLock<ServiceId> = LazyLock::new(|| ServiceId::new("conductor"));
+        ID.clone()
     }
 
     /// The ledger's id.
     #[must_use]
     pub fn ledger() -> Self {
-        Self::new("ledger")
+        static ID: LazyLock<ServiceId> = LazyLock::new(|| ServiceId::new("ledger"));
+        ID.clone()
     }
 
     /// The name.

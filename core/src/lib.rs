@@ -17,6 +17,8 @@
 //!   the machines.
 //! - [`account`]: deltas, windows, statistics, verdicts, and `run.json`.
 //! - [`setup`]: the machines of one run, from one description.
+//! - [`planted`]: bugs for the tests of the tests, absent from every build that
+//!   does not ask for them.
 //! - [`journal`]: every input, in order; encode, decode, replay.
 
 pub mod account;
@@ -29,6 +31,7 @@ pub mod ledger;
 pub mod machine;
 pub mod message;
 pub mod plan;
+pub mod planted;
 pub mod readiness;
 pub mod reading;
 pub mod record;

@@ -36,7 +36,8 @@ pub const MAX_COLLECTORS: usize = 250;
 /// What determines the machines of a run, beside its plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The collectors, in the order of their nodes.
+    /// The collectors, in the order of their nodes. One that is listed again
+    /// under the same id is a later life of it.
     pub collectors: Vec<CollectorPlan>,
     /// Goodput limits: metric name → milliseconds.
     pub goodput: BTreeMap<String, f64>,
@@ -89,9 +90,13 @@ impl Settings {
         Readiness::new(self.ready_timeout)
     }
 
-    /// The collectors.
+    /// The collectors, later lives with their incarnations.
     pub fn collectors(&self) -> impl Iterator<Item = Collector> + '_ {
-        self.collectors.iter().map(|plan| Collector::new(plan.clone()))
+        self.collectors.iter().enumerate().map(|(place, plan)| {
+            let before = self.collectors.iter().take(place);
+            let lives = before.filter(|earlier| earlier.id == plan.id).count();
+            Collector::reborn(plan.clone(), lives as u64)
+        })
     }
 
     /// The header of this run's journal.

@@ -1,4 +1,4 @@
-//! Arguments. One file a command ([`run`], [`mock`], the small ones here);
+//! Arguments. One file a command ([`run`], [`mock`], [`sim`], the small ones here);
 //! [`gate`] has the flags that several share, [`parse`] the values' languages,
 //! [`mod@env`] the environment.
 
@@ -7,6 +7,7 @@ pub mod gate;
 pub mod mock;
 pub mod parse;
 pub mod run;
+pub mod sim;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 
 pub use mock::MockArgs;
 pub use run::RunArgs;
+pub use sim::SimArgs;
 
 /// A benchmark for LLM-inference servers whose every phase stands between two
 /// acknowledged readings.
@@ -46,6 +48,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Serve a simulated inference server, with metrics, GPUs and faults
     Mock(MockArgs),
+    /// Run the whole orchestration in deterministic simulation, with faults
+    Sim(SimArgs),
     /// Feed a recorded journal to the core again and compare every output
     Replay(ReplayArgs),
     /// Write report.html and metrics.csv of a run, even of one that was killed

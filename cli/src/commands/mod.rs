@@ -1,5 +1,5 @@
-//! The commands, one file each: [`run`], [`mock`], [`replay`], [`mod@report`],
-//! [`doctor`], [`completions`].
+//! The commands, one file each: [`run`], [`mock`], [`sim`], [`replay`],
+//! [`mod@report`], [`doctor`], [`completions`].
 
 pub mod completions;
 pub mod doctor;
@@ -7,3 +7,4 @@ pub mod mock;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod sim;

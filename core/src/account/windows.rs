@@ -12,6 +12,7 @@ use super::boundary::Boundaries;
 use super::result::Window;
 use crate::message::BaselineKind;
 use crate::plan::RunPlan;
+use crate::planted::{Bug, is_planted};
 use crate::time::Tick;
 
 /// A moment at which a phase becomes active or ceases to be.
@@ -61,7 +62,9 @@ pub fn cut<T: Clone>(mut cuts: Vec<Cut<T>>) -> Vec<Between<T>> {
             && let Some((from, first)) = open.replace((at, read.clone()))
         {
             let phases = seen.iter().copied().collect();
+            let again = is_planted(Bug::CountedInTwoWindows).then(|| (from, first.clone()));
             windows.push(Between { from, to: at, phases, first, last: read });
+            open = again.or(open);
         }
         match kind {
             BaselineKind::Start => active.insert(phase),

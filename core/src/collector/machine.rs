@@ -11,6 +11,7 @@ use crate::message::{
     BaselineAck, BaselineRequest, Capability, CollectError, CollectErrorKind, DomainResult,
     DomainSummary, Envelope, Member, Message, ServiceStatus,
 };
+use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
 use crate::time::{Tick, nanos};
 use crate::timers::TimerTable;
@@ -129,6 +130,15 @@ impl Collector {
         }
     }
 
+    /// The collector that `plan` describes, restarted under the same id: its
+    /// life number `incarnation`, counted from 0.
+    #[must_use]
+    pub fn reborn(plan: CollectorPlan, incarnation: u64) -> Self {
+        let mut collector = Self::new(plan);
+        collector.member = collector.member.with_incarnation(incarnation);
+        collector
+    }
+
     /// How many effects one call can cause at most, as things stand: every open
     /// boundary is aborted, marked and answered, a heartbeat and a result go
     /// out, a reading begins.
@@ -209,13 +219,18 @@ impl Collector {
             CollectorState::New | CollectorState::Stopped => return,
             CollectorState::Running | CollectorState::Disabled => {}
         }
-        if let Some((message, answer)) = self.answers.get(&mark) {
+        let answered = self.answers.get(&mark).filter(|_| !is_planted(Bug::SecondReading));
+        if let Some((message, answer)) = answered {
             let (message, answer) = (*message, answer.clone());
             self.acknowledge(mark, &answer, Some(message), out);
         } else if self.state == CollectorState::Disabled {
             let answer = Err(self.disabled_error());
             self.acknowledge(mark, &answer, None, out);
         } else if !self.open.contains_key(&mark) {
+            if let Some(read) = self.periodic.filter(|_| is_planted(Bug::PeriodicAsBaseline)) {
+                self.open.insert(mark, Sampling::begin(now, request, read));
+                return;
+            }
             // A periodic reading that is under way began before this was asked:
             // it is no baseline, and this one does not wait for it.
             let read = self.read(Purpose::Boundary { phase: mark.phase, kind: mark.kind }, out);
@@ -384,7 +399,9 @@ impl Collector {
         }
         self.abort_all(out);
         self.open.clear();
-        self.member.silence();
+        if !is_planted(Bug::TimerNotCleared) {
+            self.member.silence();
+        }
         out.push(CollectorEffect::Send(self.member.announce(ServiceStatus::Stopped)));
         out.push(CollectorEffect::Finished);
     }

@@ -13,6 +13,7 @@ use crate::id::{CreditId, MessageId};
 use crate::machine::{Step, Transitions};
 use crate::message::{BaselineKind, PhaseCounts, PhaseProgress};
 use crate::plan::{Arrival, MAX_REQUESTS, PhasePlan};
+use crate::planted::{Bug, is_planted};
 use crate::record::{Credit, CreditEnd};
 use crate::seed::Seed;
 use crate::time::Tick;
@@ -234,7 +235,8 @@ impl Phase {
 
     /// What is due of a draining phase at `now`.
     pub(super) fn drain_step(&self, now: Tick) -> DrainStep {
-        if self.counts.in_flight() == 0 {
+        let early = is_planted(Bug::EndBeforeDrain) && self.counts.in_flight() == 1;
+        if self.counts.in_flight() == 0 || early {
             return DrainStep::Drained;
         }
         match self.drain {

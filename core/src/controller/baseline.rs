@@ -16,6 +16,7 @@ use crate::message::{
     BaselineAck, BaselineKind, BaselineRequest, BoundaryOutcome, GateCommand, ReleasedBy,
 };
 use crate::plan::GatePlan;
+use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
 use crate::time::Tick;
 use crate::timers::TimerTable;
@@ -216,7 +217,10 @@ impl BaselineCoordinator {
         ack: BaselineAck,
         out: &mut impl Sink<BaselineEffect>,
     ) {
-        let mark = BoundaryMark { phase: ack.phase, kind: ack.kind };
+        let mut mark = BoundaryMark { phase: ack.phase, kind: ack.kind };
+        if is_planted(Bug::AckOfAnother) {
+            mark = self.open.first().copied().unwrap_or(mark);
+        }
         let Some(boundary) = self.boundaries.get_mut(&mark) else {
             self.odd.unknown = self.odd.unknown.saturating_add(1);
             return;
@@ -324,7 +328,9 @@ impl BaselineCoordinator {
                 } else if boundary.retry <= now {
                     boundary.plan_retry(now);
                     say_waiting(boundary, out);
-                    self.ask_pending(now, mark, out);
+                    if !is_planted(Bug::NoRetransmission) {
+                        self.ask_pending(now, mark, out);
+                    }
                 }
             }
             self.rearm();

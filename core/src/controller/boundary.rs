@@ -12,6 +12,7 @@ use crate::message::{
     ReleasedBy,
 };
 use crate::plan::GatePlan;
+use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
 use crate::time::Tick;
 
@@ -202,6 +203,13 @@ impl Boundary {
                     Err(error) => CollectorStatus::Failed { error },
                 };
                 AckEffect::Answered
+            }
+            CollectorStatus::Missing if is_planted(Bug::LateIsInTime) => {
+                asked.status = match ack.outcome {
+                    Ok(reading) => CollectorStatus::Captured { reading },
+                    Err(error) => CollectorStatus::Failed { error },
+                };
+                AckEffect::Late
             }
             CollectorStatus::Missing => {
                 let (reading, error) = match ack.outcome {

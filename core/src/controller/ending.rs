@@ -11,6 +11,7 @@ use super::run::{RunEvent, RunState};
 use crate::id::{Domain, ServiceId};
 use crate::machine::Sink;
 use crate::message::ShutdownReason;
+use crate::planted::{Bug, is_planted};
 use crate::time::Tick;
 use crate::timers::TimerTable;
 
@@ -37,9 +38,13 @@ impl Controller {
             at: now,
         };
         self.record(eviction, out);
-        self.join.evict(service, &reason);
-        let input = BaselineInput::Evict { service: service.clone(), reason };
-        self.baseline(now, input, out);
+        if !is_planted(Bug::EvictionNotInJoin) {
+            self.join.evict(service, &reason);
+        }
+        if !is_planted(Bug::EvictionNotInBoundaries) {
+            let input = BaselineInput::Evict { service: service.clone(), reason };
+            self.baseline(now, input, out);
+        }
         if *service == ServiceId::conductor() && self.step(RunEvent::ConductorLost) {
             self.end(now, ShutdownReason::ConductorLost, out);
         }

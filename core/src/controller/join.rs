@@ -99,6 +99,9 @@ impl Producer {
 pub struct ResultJoin {
     domains: BTreeMap<Domain, BTreeMap<ServiceId, Producer>>,
     said: BTreeMap<Domain, Standing>,
+    /// Something has changed since [`ResultJoin::changes`] was last asked: it is
+    /// asked after every input, and nearly always for nothing.
+    changed: bool,
 }
 
 impl ResultJoin {
@@ -114,6 +117,7 @@ impl ResultJoin {
             Step::To(_) => {
                 let producers = self.domains.entry(domain.clone()).or_default();
                 producers.insert(producer.clone(), entry);
+                self.changed = true;
                 true
             }
             Step::NoOp | Step::Invalid => false,
@@ -159,18 +163,23 @@ impl ResultJoin {
     /// Whether nobody owes anything.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.domains.values().all(|producers| pending(producers).is_empty())
+        let owing = |p: &Producer| Producer::state(Some(p)) == ProducerState::Owing;
+        !self.domains.values().any(|producers| producers.values().any(owing))
     }
 
     /// Whether `domain` has producers and every one has handed in its result.
     #[must_use]
     pub fn joined(&self, domain: &Domain) -> bool {
-        self.domains.get(domain).is_some_and(|p| standing(p) == Standing::Joined)
+        let joined = |p: &Producer| Producer::state(Some(p)) == ProducerState::Joined;
+        self.domains.get(domain).is_some_and(|producers| producers.values().all(joined))
     }
 
     /// What has changed since this was last asked; each change is said once.
     pub fn changes(&mut self) -> Vec<JoinChange> {
         let mut changes = Vec::new();
+        if !std::mem::take(&mut self.changed) {
+            return changes;
+        }
         for (domain, producers) in &self.domains {
             let standing = standing(producers);
             if self.said.get(domain) != Some(&standing) {

@@ -19,6 +19,7 @@ use crate::message::{
     PhaseProgress, ProfileFinish, ServiceStatus,
 };
 use crate::plan::RunPlan;
+use crate::planted::{Bug, is_planted};
 use crate::record::RequestRecord;
 use crate::time::Tick;
 use crate::timers::TimerTable;
@@ -318,6 +319,12 @@ impl Ledger {
             books.refused.duplicate += 1;
             return Err(Refusal::Duplicate);
         }
+        if is_planted(Bug::CountedInBoth)
+            && let Some(next) = self.books.get_mut(place + 1)
+            && next.start.is_some()
+        {
+            next.add(record, profile, limits);
+        }
         self.lag_us.push(record.started.since(record.planned).as_nanos() as f64 / 1e3);
         Ok(())
     }
@@ -330,7 +337,7 @@ impl Ledger {
 
     /// Closes the books and hands in the result, once.
     fn close(&mut self, finish: ProfileFinish, out: &mut impl Sink<LedgerEffect>) {
-        if self.closing.is_some() {
+        if self.closing.is_some() && !is_planted(Bug::FinalisedTwice) {
             return;
         }
         self.timers.clear(LedgerTimer::Fallback);

@@ -31,6 +31,14 @@ impl Member {
         }
     }
 
+    /// The same in a later life: a service that was restarted under its id has
+    /// a higher incarnation than before.
+    #[must_use]
+    pub fn with_incarnation(mut self, incarnation: u64) -> Self {
+        self.register.incarnation = incarnation;
+        self
+    }
+
     /// The service's own id.
     #[must_use]
     pub fn id(&self) -> &ServiceId {

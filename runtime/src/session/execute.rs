@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::audit::{Audit, Ended, hold_against};
+use super::audit::{self, Audit, Ended};
 use super::collect::CollectorExecutor;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
@@ -114,8 +114,8 @@ impl Files {
         })
     }
 
-    /// Waits until everything is written: whether the journal holds every input,
-    /// and a sentence for each file that is incomplete.
+    /// Waits until everything is written; whether the journal is complete, and a
+    /// sentence for each file that is not.
     fn finish(self) -> (bool, Vec<String>) {
         let journal = self.journal.finish();
         let complete = journal.is_ok();
@@ -131,7 +131,8 @@ impl Files {
 
 /// Runs what `config` asks for. `interrupt` turns true when the user wants it to
 /// end; the run then ends within its grace and gate times, with its artifacts.
-/// `audit` checks at the end that phasegate kept its own rules.
+/// `audit` checks that phasegate kept its own rules, before the result is
+/// written.
 ///
 /// # Errors
 /// Where nothing could be measured and nothing is to be written.
@@ -281,7 +282,7 @@ impl Run {
         for note in audited.notes {
             live.note(note);
         }
-        hold_against(&mut result, audited.broken);
+        audit::hold_against(&mut result, audited.broken);
         finish::write(&dir, &result)?;
         Ok(Done { result, dir, never_ready })
     }

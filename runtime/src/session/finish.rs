@@ -24,8 +24,7 @@ pub(super) struct Evidence {
     pub ledger: LedgerReport,
 }
 
-/// Goes through the readings in `dir` and puts the result together; with it
-/// comes what each phase's telemetry did.
+/// Goes through the readings in `dir` and puts the result together.
 pub(super) fn put_together(
     dir: &Path,
     plan: &RunPlan,

@@ -94,6 +94,18 @@ fn a_failed_reading_is_not_tried_again_when_the_budget_is_over() {
 }
 
 #[test]
+fn a_second_try_that_would_begin_when_the_answer_is_due_is_not_waited_for() {
+    // Of 1,000 ms the last 50 are kept free: 750 + 200 is too late, 749 is not.
+    for (failed_at, answers) in [(750, 1), (749, 0)] {
+        let mut rig = Rig::quiet();
+        rig.ask(0, Start, 1_000, 0);
+        rig.at(failed_at);
+        rig.fail(0);
+        assert_eq!(rig.acks().len(), answers, "failed at {failed_at} ms");
+    }
+}
+
+#[test]
 fn the_answer_is_out_before_the_gates_time_is_over() {
     for (budget, answered) in [(5_000, 4_950), (100, 90)] {
         let mut rig = Rig::quiet();

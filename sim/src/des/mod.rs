@@ -1,0 +1,33 @@
+//! Tier 1: discrete events over the pure core.
+//!
+//! One seed makes a plan, its services and its faults; the machines of core are
+//! told what happens, one event after the other, until the run is over. Nothing
+//! here waits for anything, so a run takes microseconds.
+//!
+//! - [`config`]: what a seed means. [`dice`]: its draws. [`scenario`]: named
+//!   configurations.
+//! - `world`, `happen`: the machines and the one event queue (`queue`); `bus`,
+//!   `load`, `source`: models of what lies around them.
+//! - `watch`: who watches; [`status`]: the trace, a line a step.
+//! - [`mod@bound`]: when a run must be over at the latest.
+//! - [`run`]: one seed, run and judged. [`shrink`]: a failure made small.
+//!   [`batch`]: many seeds on several threads.
+
+pub mod batch;
+pub mod bound;
+mod bus;
+pub mod config;
+pub mod dice;
+mod happen;
+mod load;
+mod queue;
+pub mod run;
+pub mod scenario;
+pub mod shrink;
+pub(crate) mod source;
+pub mod status;
+mod watch;
+mod world;
+
+pub use config::{Config, Request};
+pub use run::{Keep, Outcome, Runner};

@@ -1,0 +1,207 @@
+//! What each phase and window of the result must say, from the readings that
+//! were taken: a delta is the value at one boundary less that at another, where
+//! both are known, and is not known otherwise; a verdict is not better than the
+//! boundaries.
+
+use std::collections::BTreeMap;
+
+use phasegate_core::account::assemble::result_of;
+use phasegate_core::account::attribution::SeriesWindows;
+use phasegate_core::account::result::{
+    ClientResult, Delta, LagStats, PhaseResult, Verdict as Grade,
+};
+use phasegate_core::account::{Attribution, Evidence, RunFacts};
+use phasegate_core::message::BaselineKind;
+use phasegate_core::plan::PhasePlan;
+use phasegate_core::reading::{
+    BoundaryMark, Family, FamilyType, Reading, ReadingBody, Series, Value,
+};
+
+use super::Verdict;
+use super::gates::Gates;
+use super::readings::{Kept, Readings};
+
+const COUNTER: &str = "requests";
+
+/// Assembles the result as a real run does, and compares it with what was read.
+pub(super) fn judge(
+    evidence: &Evidence<'_>,
+    places: &[Option<usize>],
+    readings: &Readings,
+    gates: &Gates,
+) -> Verdict {
+    let ids = &evidence.controller.boundaries;
+    let mut fed = Vec::new();
+    for (life, place) in places.iter().enumerate() {
+        let Some(place) = place else { continue };
+        // Its id, as somebody has recorded it; without a boundary it has no say.
+        let named = ids.iter().flat_map(|b| &b.collectors).map(|c| &c.service);
+        let Some(service) = named.into_iter().find(|id| {
+            crate::des::config::who(id) == Some(crate::des::config::Who::Collector(*place))
+        }) else {
+            continue;
+        };
+        for kept in readings.of(life) {
+            let Some(value) = kept.value else { continue };
+            fed.push(Reading {
+                service: service.clone(),
+                source: source(*place),
+                boundary: kept.mark,
+                start: kept.start,
+                first_byte: None,
+                end: kept.end,
+                body: ReadingBody::Families(vec![family(value)]),
+            });
+        }
+    }
+    let result = result_of(evidence, &fed, facts());
+    let mut attribution = Attribution::new(evidence);
+    fed.iter().for_each(|reading| attribution.feed(reading));
+    let windows = attribution.finish().window_deltas();
+    for (plan, phase) in evidence.plan.phases().iter().zip(&result.phases) {
+        graded(plan, phase, places, gates)?;
+    }
+    for (life, place) in places.iter().enumerate() {
+        let Some(place) = place else { continue };
+        let kept = readings.of(life);
+        for (plan, phase) in evidence.plan.phases().iter().zip(&result.phases) {
+            delta(plan, phase, *place, kept, gates)?;
+        }
+        if let Some(series) = windows.iter().find(|series| series.endpoint == source(*place)) {
+            sum(series, kept, evidence, *place, gates)?;
+        }
+    }
+    Ok(())
+}
+
+fn source(place: usize) -> String {
+    format!("source {place}")
+}
+
+fn family(value: u64) -> Family {
+    let value = Value::Value(value as f64);
+    let series = vec![Series { labels: BTreeMap::new(), value }];
+    Family { name: COUNTER.to_owned(), kind: FamilyType::Counter, series }
+}
+
+fn facts() -> RunFacts {
+    RunFacts {
+        run_id: String::new(),
+        tool_version: String::new(),
+        started_at: String::new(),
+        finished_at: String::new(),
+        config: serde_json::Value::Null,
+        client: ClientResult {
+            dispatch_lag_us: LagStats { p50: None, p99: None, max: None },
+            cpu_s: None,
+            peak_rss_mib: None,
+            client_bound: None,
+        },
+        interrupted: false,
+        reasons: Vec::new(),
+    }
+}
+
+/// A verdict is not better than what its two boundaries are known to lack.
+fn graded(
+    plan: &PhasePlan,
+    phase: &PhaseResult,
+    places: &[Option<usize>],
+    gates: &Gates,
+) -> Verdict {
+    let mut least = Grade::Clean;
+    for kind in [BaselineKind::Start, BaselineKind::End] {
+        for place in 0..places.len() {
+            let at_least = match gates.at(place, plan.id, kind) {
+                None => Grade::Clean,
+                Some(None) => Grade::Incomplete,
+                Some(Some(mark)) if mark.settled == Some(false) => Grade::Unsettled,
+                Some(Some(_)) => Grade::Clean,
+            };
+            least = least.max(at_least);
+        }
+    }
+    let said = phase.verdict;
+    if phase.start_ns.is_some() && said < least {
+        return Err(format!("phase {} is called {said:?}, and is {least:?}", plan.name));
+    }
+    Ok(())
+}
+
+/// A phase's delta is what lies between its own two readings.
+fn delta(
+    plan: &PhasePlan,
+    phase: &PhaseResult,
+    place: usize,
+    kept: &[Kept],
+    gates: &Gates,
+) -> Verdict {
+    let mark = |kind| BoundaryMark { phase: plan.id, kind };
+    let of = |kind| kept.iter().find(|kept| kept.mark == Some(mark(kind)));
+    let (start, end) = (of(BaselineKind::Start), of(BaselineKind::End));
+    let metric = phase
+        .server_metrics
+        .iter()
+        .find(|metric| metric.endpoint == source(place) && metric.name == COUNTER);
+    let said = match metric.and_then(|metric| metric.delta.known()) {
+        Some(Delta::Counter { total, .. }) => Some(*total),
+        Some(Delta::Histogram { .. } | Delta::Summary { .. }) | None => None,
+    };
+    let name = &plan.name;
+    let Some((start, end)) = start.zip(end) else {
+        return match said {
+            Some(said) => Err(format!("phase {name} has a delta of {said} without two readings")),
+            None => Ok(()),
+        };
+    };
+    // Two readings at a time (a slow START beside an END) have no order.
+    let (Some(first), Some(last), true) = (start.value, end.value, start.end <= end.start) else {
+        return Ok(());
+    };
+    let in_time = |kind| matches!(gates.at(place, plan.id, kind), Some(Some(_)));
+    let due = in_time(BaselineKind::Start)
+        && in_time(BaselineKind::End)
+        && phase.start_ns.is_some()
+        && phase.end_ns.is_some();
+    let right = last.saturating_sub(first) as f64;
+    match said {
+        Some(said) if said == right => Ok(()),
+        Some(said) => Err(format!("phase {name} has a delta of {said}, and it was {right}")),
+        None if due => Err(format!("phase {name} has no delta, and it was {right}")),
+        None => Ok(()),
+    }
+}
+
+/// The windows' deltas add up to last less first.
+fn sum(
+    series: &SeriesWindows,
+    kept: &[Kept],
+    evidence: &Evidence<'_>,
+    place: usize,
+    gates: &Gates,
+) -> Verdict {
+    let marked: Vec<&Kept> = kept.iter().filter(|kept| kept.mark.is_some()).collect();
+    let in_order = marked.windows(2).all(|two| two[0].end <= two[1].start);
+    let in_time = marked.iter().filter_map(|kept| kept.mark).all(|mark| {
+        let started =
+            evidence.phase(mark.phase).is_some_and(|p| p.start.is_some() && p.end.is_some());
+        started && matches!(gates.at(place, mark.phase, mark.kind), Some(Some(_)))
+    });
+    if !in_order || !in_time {
+        return Ok(());
+    }
+    let value = |kept: Option<&&Kept>| kept.and_then(|kept| kept.value).unwrap_or_default();
+    let right = value(marked.last()).saturating_sub(value(marked.first())) as f64;
+    let mut total = 0.0;
+    for window in &series.windows {
+        match &window.delta {
+            Ok(Delta::Counter { total: one, .. }) => total += one,
+            Ok(Delta::Histogram { .. } | Delta::Summary { .. }) | Err(_) => {}
+        }
+    }
+    if total == right {
+        Ok(())
+    } else {
+        Err(format!("the windows of {} add up to {total}, and it was {right}", series.endpoint))
+    }
+}

@@ -1,0 +1,72 @@
+//! Tier 1 over a fixed set of seeds: clean, and having been everywhere.
+
+use phasegate_core::journal::{Journal, replay};
+use phasegate_core::setup::Settings;
+use phasegate_sim::des::batch::Batch;
+use phasegate_sim::des::scenario;
+use phasegate_sim::des::{Keep, Request, Runner};
+use phasegate_sim::marks::Mark;
+
+/// So many seeds, from 0: small enough for every test run, and enough to hit
+/// every mark.
+const SEEDS: u64 = 3000;
+
+/// Marks that need more than the fixed set of seeds; they have scenarios or
+/// unit tests of their own.
+const RARE: [Mark; 0] = [];
+
+#[test]
+fn the_fixed_seeds_are_clean_and_hit_every_mark() {
+    let batch =
+        Batch { request: Request::new(0), scenario: None, seeds: SEEDS, jobs: 2, bare: false };
+    let done = batch.run();
+    if let Some((seed, violation)) = done.failure {
+        panic!("{violation}\nphasegate sim --seed {seed}");
+    }
+    assert_eq!(done.runs, SEEDS);
+    let never: Vec<Mark> = done.marks.never().into_iter().filter(|m| !RARE.contains(m)).collect();
+    assert!(never.is_empty(), "never hit: {never:?}\n{}", done.marks);
+}
+
+#[test]
+fn every_scenario_is_clean_and_shows_what_it_is_named_after() {
+    let mut runner = Runner::default();
+    for scenario in scenario::ALL {
+        let config = scenario.config(1).expect("a plan");
+        let outcome = runner.run(&config, Keep::default());
+        if let Some(violation) = outcome.violation {
+            panic!("{violation}\nphasegate sim --scenario {} --seed 1", scenario.name);
+        }
+        let hit = scenario.mark.is_none_or(|mark| outcome.marks.count(mark) > 0);
+        assert!(hit, "{}: {:?} was not hit\n{}", scenario.name, scenario.mark, outcome.marks);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_to_the_last_byte() {
+    let keep = Keep { journal: true, trace: true, bare: false };
+    let mut warm = Runner::default();
+    for seed in 0..40 {
+        let first = warm.request(&Request::new(seed), keep);
+        let second = Runner::default().request(&Request::new(seed), keep);
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[test]
+fn journals_of_simulated_runs_replay() {
+    let keep = Keep { journal: true, ..Keep::default() };
+    let mut runner = Runner::default();
+    let mut restarts = 0;
+    for seed in 0..60 {
+        let outcome = runner.request(&Request::new(seed), keep);
+        restarts += outcome.marks.count(Mark::Restarted);
+        let bytes = outcome.journal.expect("a journal");
+        let journal = Journal::open(&bytes).expect("a header");
+        let settings = Settings::from_header(&journal.header).expect("settings");
+        let mut nodes = settings.replayers(&journal.header.plan);
+        let done = replay(journal.entries(), &mut nodes).unwrap_or_else(|e| panic!("{seed}: {e}"));
+        assert_eq!(done.entries, outcome.steps, "seed {seed}");
+    }
+    assert!(restarts > 0, "a restarted collector is replayed too");
+}
