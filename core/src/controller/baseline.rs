@@ -15,7 +15,7 @@ use crate::machine::{Deadline, Machine, Sink, TimerKey};
 use crate::message::{
     BaselineAck, BaselineKind, BaselineRequest, BoundaryOutcome, GateCommand, ReleasedBy,
 };
-use crate::plan::GatePlan;
+use crate::plan::{GatePlan, PhasePlan};
 use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
 use crate::time::Tick;
@@ -131,6 +131,8 @@ pub struct BaselineCoordinator {
     timers: TimerTable<BaselineTimer>,
     odd: OddAcks,
     now: Tick,
+    /// Boundaries that do not hold load.
+    unheld: BTreeSet<BoundaryMark>,
 }
 
 impl BaselineCoordinator {
@@ -145,7 +147,22 @@ impl BaselineCoordinator {
             timers: TimerTable::default(),
             odd: OddAcks::default(),
             now: Tick::ZERO,
+            unheld: BTreeSet::new(),
         }
+    }
+
+    /// The same, for these phases. A seamless phase sends from the moment at which
+    /// its predecessor stops: its START and the predecessor's END do not hold load,
+    /// also where nothing is in flight when they are asked for.
+    #[must_use]
+    pub fn for_phases(mut self, phases: &[PhasePlan]) -> Self {
+        let neighbours = phases.iter().zip(phases.iter().skip(1));
+        for (before, phase) in neighbours.filter(|(_, phase)| phase.seamless) {
+            let mark = |phase, kind| BoundaryMark { phase, kind };
+            self.unheld.insert(mark(phase.id, BaselineKind::Start));
+            self.unheld.insert(mark(before.id, BaselineKind::End));
+        }
+        self
     }
 
     /// The first request to `collector` for this boundary was sent as
@@ -198,7 +215,8 @@ impl BaselineCoordinator {
             }
             return;
         }
-        let boundary = Boundary::open(now, &self.gate, asker, command, collectors.clone());
+        let unheld = self.unheld.contains(&mark);
+        let boundary = Boundary::open(now, &self.gate, asker, command, collectors.clone(), unheld);
         self.boundaries.insert(mark, boundary);
         self.order.push(mark);
         self.open.insert(mark);

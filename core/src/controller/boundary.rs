@@ -123,11 +123,13 @@ impl Boundary {
         asker: ServiceId,
         command: GateCommand,
         collectors: Vec<ServiceId>,
+        unheld: bool,
     ) -> Self {
         let asked =
             |id| (id, Asked { status: CollectorStatus::Pending, attempts: 0, message: None });
-        // With load in flight the counters move anyway: settling is not asked for.
-        let load = command.tally.in_flight > 0;
+        // With load in flight, or about to be, the counters move anyway: settling is
+        // not asked for.
+        let load = unheld || command.tally.in_flight > 0;
         let settle = if load { Duration::ZERO } else { gate.settle_timeout };
         let mut boundary = Self {
             asker,

@@ -99,7 +99,7 @@ impl Controller {
             phases: plan.phases().iter().map(|phase| phase.id).collect(),
             state: RunState::New,
             registry,
-            baseline: BaselineCoordinator::new(*plan.gate()),
+            baseline: BaselineCoordinator::new(*plan.gate()).for_phases(plan.phases()),
             join,
             timers: TimerTable::default(),
             credits: None,

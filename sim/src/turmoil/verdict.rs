@@ -73,7 +73,10 @@ fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Ve
         let mut kinds = BTreeSet::new();
         for boundary in boundaries {
             kinds.insert(boundary.kind);
-            if boundary.released_by != ReleasedBy::AllAcked {
+            // A wait that was given up may have been answered all the same.
+            let given_up =
+                boundary.released_by == ReleasedBy::Cancelled && !boundary.collectors.is_empty();
+            if boundary.released_by != ReleasedBy::AllAcked && !given_up {
                 said(format!("its {} was released by {:?}", boundary.kind, boundary.released_by));
             }
             if boundary.in_flight > 0 {

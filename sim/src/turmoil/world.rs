@@ -77,6 +77,8 @@ struct World<'a> {
     /// Hosts that were down at some time: their journal is of two lives.
     crashed: BTreeSet<Place>,
     quiet: bool,
+    /// The controller has been told to end: whoever comes back now is too late.
+    stopping: bool,
 }
 
 impl<'a> World<'a> {
@@ -140,6 +142,7 @@ impl<'a> World<'a> {
             down: BTreeSet::new(),
             crashed: BTreeSet::new(),
             quiet: false,
+            stopping: false,
         }
     }
 
@@ -244,7 +247,7 @@ impl<'a> World<'a> {
 
     /// Whether every node has ended that is not down for good. The controller is
     /// told to once all others have: it answers those that missed the shutdown.
-    fn ended(&self) -> bool {
+    fn ended(&mut self) -> bool {
         let mut ends = self.common.ends();
         let crashed = |place| self.crashed.contains(&place);
         let bench = (ends.conductor.is_some() && ends.ledger.is_some()) || crashed(Place::Bench);
@@ -253,7 +256,8 @@ impl<'a> World<'a> {
         });
         // A controller that was lost may find nobody left to end a run with.
         let ended = Log::run_ended() || crashed(Place::Controller);
-        if !bench || !collectors || !ended {
+        self.stopping |= bench && collectors && ended;
+        if !self.stopping {
             return false;
         }
         if let Some(stop) = ends.stop.take() {

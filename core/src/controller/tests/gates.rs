@@ -55,6 +55,20 @@ fn settling_is_not_asked_for_with_load_in_flight() {
 }
 
 #[test]
+fn settling_is_not_asked_for_where_a_seamless_phase_begins() {
+    // Nothing is in flight at that very moment, but load is not held.
+    let mut rig = Rig::seamless(ALL);
+    for (phase, kind, held) in
+        [(0, Start, true), (1, Start, false), (0, End, false), (1, End, true)]
+    {
+        rig.out.clear();
+        rig.gate(phase, kind);
+        let settles: Vec<_> = rig.requests().iter().map(|(_, r)| !r.settle.is_zero()).collect();
+        assert_eq!(settles, [held, held], "phase {phase} {kind}");
+    }
+}
+
+#[test]
 fn the_unanswered_are_asked_again_and_only_before_the_timeout() {
     let mut rig = Rig::ready(ALL);
     rig.gate(0, Start);

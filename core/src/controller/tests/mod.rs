@@ -44,13 +44,19 @@ fn capabilities(name: &str) -> Vec<Capability> {
 }
 
 fn plan() -> RunPlan {
+    plan_with(false)
+}
+
+/// Two phases, the second seamless or not.
+fn plan_with(seamless: bool) -> RunPlan {
     let spec = |name: &str, kind| {
         let mut spec = PhaseSpec::new(name, kind);
         spec.concurrency = Some(1);
         spec.requests = Some(1);
         spec
     };
-    let phases = vec![spec("warmup", PhaseKind::Warmup), spec("steady", PhaseKind::Profiling)];
+    let mut phases = vec![spec("warmup", PhaseKind::Warmup), spec("steady", PhaseKind::Profiling)];
+    phases[1].seamless = seamless;
     RunPlan::new(7, phases, GatePlan::default(), Limits::default()).unwrap()
 }
 
@@ -80,12 +86,20 @@ struct Rig {
 
 impl Rig {
     fn new(services: &[&str]) -> Self {
-        let plan = plan();
+        Self::of(&plan(), services)
+    }
+
+    /// Ready, with a seamless second phase.
+    fn seamless(services: &[&str]) -> Self {
+        Self::of(&plan_with(true), services).joined(services)
+    }
+
+    fn of(plan: &RunPlan, services: &[&str]) -> Self {
         let expected = services
             .iter()
             .map(|name| Expected { service: id(name), capabilities: capabilities(name) });
         let mut rig = Self {
-            controller: Controller::new(&plan, expected.collect()),
+            controller: Controller::new(plan, expected.collect()),
             now: Tick::ZERO,
             phases: plan.phases().iter().map(|p| p.id).collect(),
             out: vec![],
@@ -98,12 +112,15 @@ impl Rig {
 
     /// With every service registered, ready and alive, and the barrier open.
     fn ready(services: &[&str]) -> Self {
-        let mut rig = Self::new(services);
+        Self::new(services).joined(services)
+    }
+
+    fn joined(mut self, services: &[&str]) -> Self {
         for name in services {
-            rig.join(name);
+            self.join(name);
         }
-        rig.out.clear();
-        rig
+        self.out.clear();
+        self
     }
 
     fn input(&mut self, input: ControllerInput) {
