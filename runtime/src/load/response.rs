@@ -111,7 +111,14 @@ impl<'a> Body<'a> {
         if !text.trim_start().starts_with('{') {
             return Err("it is not a JSON object".into());
         }
-        serde_json::from_str(text).map_err(|e| e.to_string())
+        serde_json::from_str(text).map_err(|e| {
+            // It may quote what the server sent, whole.
+            let said = e.to_string();
+            match start(&said) {
+                all if all.len() == said.len() => said,
+                some => format!("{some}… at line {} column {}", e.line(), e.column()),
+            }
+        })
     }
 
     fn check_error(&self) -> Result<(), Failure> {
@@ -142,7 +149,7 @@ fn describe(error: &Value) -> String {
         }
     };
     match error.get("code").filter(|code| !code.is_null()) {
-        Some(code) => format!("{message} (code {code})"),
+        Some(code) => format!("{message} (code {})", start(&code.to_string())),
         None => message,
     }
 }
@@ -290,6 +297,24 @@ mod tests {
         assert_eq!(chunk("{\"choices\":[]}"), Ok(Chunk::default()));
         assert_eq!(chunk("{\"id\":\"ping\"}"), Ok(Chunk::default()));
         assert_eq!(chunk("{\"choices\":[{\"delta\":null,\"text\":null}]}"), Ok(Chunk::default()));
+    }
+
+    #[test]
+    fn what_is_said_of_a_failure_is_short_however_much_the_server_said() {
+        let long = "\u{7f}".repeat(5_000);
+        for data in [
+            format!("{{\"choices\":\"{long}\"}}"),
+            format!("{{\"error\":{{\"message\":\"{long}\",\"code\":\"{long}\"}}}}"),
+            format!("{{\"error\":\"{long}\"}}"),
+            long,
+        ] {
+            let failure = chunk(&data).unwrap_err();
+            assert!(failure.what.len() < 1_000, "{} bytes", failure.what.len());
+            let failure = error_event(&data);
+            assert!(failure.what.len() < 1_000, "{} bytes", failure.what.len());
+        }
+        let failure = chunk(&format!("{{\"choices\":\"{}\"}}", "a".repeat(500))).unwrap_err();
+        assert!(failure.what.contains("… at line 1 column 5"), "{}", failure.what);
     }
 
     #[test]
