@@ -125,7 +125,7 @@ impl Config {
         let collectors = (dice.below(MOST.1 as u64 + 1) as usize).min(request.collectors);
         let pace = draw_pace(dice);
         let interval = Duration::from_nanos(dice.pick(&[0, 50, 100, 333, 1000]) * MS);
-        let horizon = dice.skewed(20 * MS, 20_000 * MS);
+        let horizon = dice.skewed(20 * MS, 60_000 * MS);
         let mut faults = swarm::draw(dice, request.faults, collectors, horizon);
         faults.calm = faults.calm.min(request.calm);
         let plan = RunPlan::new(request.seed, phases, gate, limits)?;
@@ -208,7 +208,9 @@ fn draw_limits(dice: &mut Dice) -> Limits {
     Limits {
         service_start: ms(dice.skewed(100, 10_000)),
         heartbeat: ms(dice.pick(&[200, 500, 1000, 1000])),
-        heartbeat_misses: dice.pick(&[0, 2, 3, 5, 5]),
+        // Not 0: without looking for silence nobody finds out that a conductor has
+        // left whose last words were lost.
+        heartbeat_misses: dice.pick(&[30, 2, 3, 5, 5]),
         credits_complete_fallback: ms(dice.skewed(100, 10_000)),
         request_timeout: ms(dice.skewed(500, 20_000)),
         drain: ms(dice.skewed(50, 5000)),

@@ -149,9 +149,9 @@ pub(crate) fn record_fate(faults: Option<&Faults>, dice: &mut Dice) -> RecordFat
     if !faults.is_some_and(|faults| dice.chance(faults.lost_records)) {
         return RecordFate::After(soon);
     }
-    match dice.below(3) {
+    match dice.below(4) {
         0 => RecordFate::Lost,
-        1 => RecordFate::After(dice.skewed(MS, 30_000 * MS)),
+        1 | 2 => RecordFate::After(dice.skewed(50 * MS, 15_000 * MS)),
         _ => RecordFate::Twice(soon, dice.skewed(MS, 30_000 * MS)),
     }
 }

@@ -13,7 +13,7 @@ use crate::des::dice::Dice;
 const MS: u64 = 1_000_000;
 
 /// The chances, per mille, from which a fault that is on has one.
-const LEVELS: [u16; 6] = [5, 20, 80, 250, 600, 950];
+const LEVELS: [u16; 6] = [5, 20, 80, 250, 600, 1000];
 
 /// The faults of one run of so many collectors, of the `allowed` kinds, which
 /// stop somewhere before `horizon` nanoseconds.

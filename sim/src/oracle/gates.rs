@@ -14,7 +14,7 @@ use phasegate_core::time::Tick;
 
 use super::Verdict;
 use super::ending::Results;
-use super::presence::{COLLECTORS, CONDUCTOR, LEDGER, Meaning, Presence, Stand, number};
+use super::presence::{COLLECTORS, CONDUCTOR, LEDGER, Meaning, Presence, Service, Stand, number};
 use crate::des::config::{Config, Who, who};
 
 /// The protocol's pause before the first repetition, and its longest.
@@ -321,31 +321,35 @@ impl Gates {
         }
     }
 
+    /// What is due, the earliest first: one may make the other needless.
     fn fire(&mut self, at: Tick) {
-        if self.run == Run::Gathering && self.barrier <= at {
-            self.run = Run::Running;
-            let unheard: Vec<usize> = self
-                .presence
-                .all()
-                .filter(|(_, s)| s.stand == Stand::Expected)
-                .map(|(service, _)| service)
-                .collect();
-            for service in unheard {
-                self.evict(at, service);
+        while self.run != Run::Ended {
+            let barrier = if self.run == Run::Gathering { self.barrier } else { Tick::NEVER };
+            let silence = self.presence.next_silence();
+            let join = self.join_by.unwrap_or(Tick::NEVER);
+            let due = barrier.min(silence).min(join);
+            if due > at {
+                return;
             }
-            self.settle(at);
-        }
-        for service in 0..self.presence.all().count() {
-            if self.presence.silent(service, at) {
-                self.evict(at, service);
-            }
-        }
-        self.settle(at);
-        if self.run != Run::Ended && self.join_by.is_some_and(|by| by <= at) {
-            self.join_by = None;
-            for service in self.results.owing() {
-                self.evict(at, service);
-                self.results.out(service);
+            if barrier == due {
+                self.run = Run::Running;
+                let expected = |s: &Service| s.stand == Stand::Expected;
+                let unheard = self.presence.all().filter(|(_, s)| expected(s));
+                for service in unheard.map(|(service, _)| service).collect::<Vec<_>>() {
+                    self.evict(at, service);
+                }
+            } else if silence == due {
+                for service in 0..self.presence.all().count() {
+                    if self.presence.silent(service, at) {
+                        self.evict(at, service);
+                    }
+                }
+            } else {
+                self.join_by = None;
+                for service in self.results.owing() {
+                    self.evict(at, service);
+                    self.results.out(service);
+                }
             }
             self.settle(at);
         }

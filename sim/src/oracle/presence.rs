@@ -158,6 +158,13 @@ impl Presence {
             .is_some_and(|(service, silence)| service.there() && service.heard + silence <= at)
     }
 
+    /// When the next service has been silent for too long.
+    pub(super) fn next_silence(&self) -> Tick {
+        let Some(silence) = self.silence else { return Tick::NEVER };
+        let there = self.services.iter().filter(|service| service.there());
+        there.map(|service| service.heard + silence).min().unwrap_or(Tick::NEVER)
+    }
+
     /// Whether nobody keeps the run from beginning.
     pub(super) fn resolved(&self) -> bool {
         let open = |s: &Service| s.stand == Stand::Expected || s.stand == Stand::Starting;
