@@ -83,18 +83,38 @@ fn comes_back(header: &Header) {
     assert_eq!(again.header.plan.phases().len(), header.plan.phases().len());
 }
 
-/// A schedule of entries whose file is cut, or has a changed bit.
+/// Places of one file at which it is damaged. No coverage leads a fuzzer from
+/// one place to the next.
+const PLACES: usize = 16;
+
+/// A schedule of entries whose file is cut, or has a changed bit, at one place
+/// anywhere and at some behind its header.
 fn damaged(choices: &mut Bytes<'_>) {
-    let cut = choices.flag();
     let place = usize::from(choices.u16());
     let Some((header, _, _)) = run(choices) else { return };
     let (written, file, header_end) = write(&header, choices);
-    let mut broken = file.clone();
-    let at = place % file.len().max(1);
-    if cut {
-        broken.truncate(at);
-    } else if let Some(byte) = broken.get_mut(at) {
-        *byte ^= 1 << (place % 8);
+    let blocks = file.len() - header_end;
+    let behind = (0..PLACES)
+        .filter_map(|n| (place + n * blocks / PLACES).checked_rem(blocks))
+        .map(|offset| header_end + offset);
+    for at in [place % file.len()].into_iter().chain(behind) {
+        damage(&written, &file, header_end, at, Damage::Cut);
+        damage(&written, &file, header_end, at, Damage::Bit(1 << (place % 8)));
+    }
+    feed(&header, &written);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Damage {
+    Cut,
+    Bit(u8),
+}
+
+fn damage(written: &[Entry], file: &[u8], header_end: usize, at: usize, damage: Damage) {
+    let mut broken = file.to_vec();
+    match damage {
+        Damage::Cut => broken.truncate(at),
+        Damage::Bit(bit) => broken.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= bit),
     }
     let Ok(journal) = Journal::open(&broken) else {
         assert!(at < header_end, "the header was whole: the damage is at {at}");
@@ -113,12 +133,11 @@ fn damaged(choices: &mut Bytes<'_>) {
             Err(found) => error = Some(found),
         }
     }
-    if !cut {
+    if damage != Damage::Cut {
         let noticed = error.is_some() || matches!(entries.tail(), Some(Tail::Torn { .. }));
         assert!(noticed, "a changed bit at {at} of {} went unnoticed", file.len());
-        assert!(read < written.len());
+        assert!(read < written.len(), "the damaged block was taken");
     }
-    feed(&journal.header, &written);
 }
 
 /// A schedule of entries, whole.
