@@ -11,7 +11,7 @@ use phasegate_core::account::result::{
     ClientResult, Delta, LagStats, PhaseResult, Verdict as Grade,
 };
 use phasegate_core::account::{Attribution, Evidence, RunFacts};
-use phasegate_core::message::BaselineKind;
+use phasegate_core::message::{BaselineKind, ReleasedBy};
 use phasegate_core::plan::PhasePlan;
 use phasegate_core::reading::{
     BoundaryMark, Family, FamilyType, Reading, ReadingBody, Series, Value,
@@ -65,7 +65,7 @@ pub(super) fn judge(
         let Some(place) = place else { continue };
         let kept = readings.of(life);
         for (plan, phase) in evidence.plan.phases().iter().zip(&result.phases) {
-            delta(plan, phase, *place, kept, gates)?;
+            delta(plan, phase, *place, kept, evidence, gates)?;
         }
         if let Some(series) = windows.iter().find(|series| series.endpoint == source(*place)) {
             sum(series, kept, evidence, *place, gates)?;
@@ -128,12 +128,26 @@ fn graded(
     Ok(())
 }
 
+/// Whether a baseline counts for certain: its answer came in time, and it was
+/// complete before the client, tired of waiting, let load go on.
+fn is_in_time(kept: &Kept, evidence: &Evidence<'_>, place: usize, gates: &Gates) -> bool {
+    let Some(BoundaryMark { phase, kind }) = kept.mark else { return false };
+    let seamless = evidence.plan.phases().iter().any(|p| p.id == phase && p.seamless);
+    let shared = seamless && kind == BaselineKind::Start;
+    let waits = evidence.phase(phase).into_iter().flat_map(|phase| &phase.gates);
+    let in_vain = waits
+        .filter(|wait| wait.kind == kind && wait.by == ReleasedBy::Timeout)
+        .any(|wait| kept.end > wait.released);
+    matches!(gates.at(place, phase, kind), Some(Some(_))) && (shared || !in_vain)
+}
+
 /// A phase's delta is what lies between its own two readings.
 fn delta(
     plan: &PhasePlan,
     phase: &PhaseResult,
     place: usize,
     kept: &[Kept],
+    evidence: &Evidence<'_>,
     gates: &Gates,
 ) -> Verdict {
     let mark = |kind| BoundaryMark { phase: plan.id, kind };
@@ -158,11 +172,8 @@ fn delta(
     let (Some(first), Some(last), true) = (start.value, end.value, start.end <= end.start) else {
         return Ok(());
     };
-    let in_time = |kind| matches!(gates.at(place, plan.id, kind), Some(Some(_)));
-    let due = in_time(BaselineKind::Start)
-        && in_time(BaselineKind::End)
-        && phase.start_ns.is_some()
-        && phase.end_ns.is_some();
+    let in_time = |kept: &Kept| is_in_time(kept, evidence, place, gates);
+    let due = in_time(start) && in_time(end) && phase.start_ns.is_some() && phase.end_ns.is_some();
     let right = last.saturating_sub(first) as f64;
     match said {
         Some(said) if said == right => Ok(()),
@@ -182,11 +193,12 @@ fn sum(
 ) -> Verdict {
     let marked: Vec<&Kept> = kept.iter().filter(|kept| kept.mark.is_some()).collect();
     let in_order = marked.windows(2).all(|two| two[0].end <= two[1].start);
-    let in_time = marked.iter().filter_map(|kept| kept.mark).all(|mark| {
-        let started =
-            evidence.phase(mark.phase).is_some_and(|p| p.start.is_some() && p.end.is_some());
-        started && matches!(gates.at(place, mark.phase, mark.kind), Some(Some(_)))
-    });
+    let over = |mark: BoundaryMark| {
+        evidence.phase(mark.phase).is_some_and(|p| p.start.is_some() && p.end.is_some())
+    };
+    let in_time = marked
+        .iter()
+        .all(|kept| kept.mark.is_some_and(over) && is_in_time(kept, evidence, place, gates));
     if !in_order || !in_time {
         return Ok(());
     }
