@@ -13,7 +13,7 @@ use super::result::{Verdict, Window};
 use crate::conductor::gate::GRANT_SLACK;
 use crate::controller::report::Eviction;
 use crate::id::ServiceId;
-use crate::message::{CollectorStatus, ReleasedBy};
+use crate::message::{BaselineKind, CollectorStatus, ReleasedBy};
 use crate::time::Tick;
 
 /// One thing that was found out about a phase.
@@ -71,6 +71,7 @@ impl Judge<'_> {
             for kind in KINDS {
                 if let Some(boundary) = self.boundaries.get(index, kind) {
                     self.gate(boundary, &mut findings);
+                    self.unheld(index, boundary, &mut findings);
                     self.collectors(index, boundary, &mut findings);
                 }
             }
@@ -129,6 +130,33 @@ impl Judge<'_> {
         if in_flight > 0 {
             let requests = if in_flight == 1 { "request was" } else { "requests were" };
             let note = format!("{in_flight} {requests} in flight at the {name} boundary.");
+            findings.push(Finding::new(Verdict::Overlapped, note));
+        }
+    }
+
+    /// A seamless phase sends while its START and its predecessor's END are read:
+    /// a reading then holds some of what it did, also where nothing was in flight
+    /// at the moment of asking.
+    fn unheld(&self, index: usize, boundary: &Boundary, findings: &mut Vec<Finding>) {
+        let seamless = match boundary.kind {
+            BaselineKind::Start => index,
+            BaselineKind::End => index + 1,
+        };
+        let plan = self.evidence.plan.phases().get(seamless).filter(|phase| phase.seamless);
+        let report = plan.and_then(|phase| self.evidence.phase(phase.id));
+        let (Some(plan), Some(report)) = (plan, report) else { return };
+        let outcome = boundary.outcome.as_ref().filter(|outcome| outcome.in_flight == 0);
+        let (Some(outcome), Some(read)) = (outcome, boundary.moment()) else { return };
+        let began = report.start.is_some_and(|start| start < read);
+        let over = report.end.is_some_and(|end| end <= outcome.requested);
+        if report.counts.sent > 0 && began && !over {
+            let note = format!(
+                "'{}' was sending while the {} boundary was read: what it did until {} is counted \
+                 before it.",
+                plan.name,
+                name(boundary.kind),
+                at(read),
+            );
             findings.push(Finding::new(Verdict::Overlapped, note));
         }
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::run::{End, Run, Start, captured, ms, nvml, vllm};
+use super::run::{End, Run, Start, captured, counter, ms, nvml, vllm};
 use crate::account::result::{BoundaryStatus, PhaseResult, Verdict};
 use crate::conductor::report::PhaseFailure;
 use crate::controller::report::{ControllerReport, Eviction};
@@ -155,6 +155,34 @@ fn a_gate_that_the_controller_released_by_timeout_was_granted() {
     assert!(!phase.notes.iter().any(|note| note.contains("No grant")), "{:?}", phase.notes);
     let note = "The END gate was released by its timeout after 5.010 s.";
     is(&phase, Verdict::Incomplete, note);
+}
+
+#[test]
+fn load_that_began_while_a_boundary_was_read_overlaps_it_though_nothing_was_in_flight() {
+    let mut run = Run::new(&[("warmup", false, 100, 1000, 1), ("steady", true, 1000, 3000, 5)]);
+    let steps = [
+        (90, (0, Start), 0.0),
+        (1010, (0, End), 3.0),
+        (1010, (1, Start), 3.0),
+        (3010, (1, End), 6.0),
+    ];
+    for (at, mark, requests) in steps {
+        run.read(at, Some(mark), vec![counter("vllm:request_success", requests)]);
+        run.read_gpu(at, Some(mark), 0);
+    }
+    assert!(run.controller.boundaries.iter().all(|b| b.in_flight == 0));
+    let note = |name| {
+        format!(
+            "'steady' was sending while the {name} boundary was read: what it did until 1.012 s is \
+             counted before it."
+        )
+    };
+    is(&run.phase(0), Verdict::Overlapped, &note("END"));
+    is(&run.phase(1), Verdict::Overlapped, &note("START"));
+    // A phase that sent nothing overlaps nobody.
+    run.conductor.phases[1].counts = Default::default();
+    run.ledger.phases[1].counts = Default::default();
+    assert_eq!(run.phase(0).verdict, Verdict::Clean, "{:?}", run.phase(0).notes);
 }
 
 #[test]
