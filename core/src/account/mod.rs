@@ -1,6 +1,6 @@
 //! All arithmetic of the result: pure functions from evidence to `run.json`.
 //!
-//! - [`assemble`]: everything together.
+//! - [`mod@assemble`]: everything together.
 //! - [`attribution`]: readings in, one at a time; what each phase's telemetry
 //!   did out. [`source`] is the book of one source.
 //! - [`boundary`]: what both sides know of a boundary.

@@ -56,7 +56,7 @@ fn outgoing(envelope: &Envelope) -> String {
     format!("{}>{}", message(envelope), short(&envelope.to))
 }
 
-/// The columns of [`line`].
+/// The columns of [`line()`].
 #[must_use]
 pub fn heading() -> String {
     columns("step", "moment", "who", "told", "did")

@@ -5,7 +5,7 @@
 //! inputs through them.
 //!
 //! - `bytes`: choices out of bytes. `messages`: messages out of choices.
-//! - [`protocol`]: a schedule of everything that may happen to a composed run;
+//! - [`mod@protocol`]: a schedule of everything that may happen to a composed run;
 //!   `world` is that run, `laws` what must hold after every call, `plans` what
 //!   is run.
 //! - [`mod@envelope`]: what travels on the bus.
