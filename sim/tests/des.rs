@@ -24,6 +24,18 @@ fn the_fixed_seeds_are_clean_and_hit_every_mark() {
     assert!(never.is_empty(), "never hit: {never:?}\n{}", done.marks);
 }
 
+/// Seeds that once failed, each by a fault of whoever watched: docs/testing.md.
+const ONCE_FAILED: [u64; 2] = [10_026_392, 100_276_727];
+
+#[test]
+fn seeds_that_once_failed_are_clean() {
+    let mut runner = Runner::default();
+    for seed in ONCE_FAILED {
+        let outcome = runner.request(&Request::new(seed), Keep::default());
+        assert_eq!(outcome.violation, None, "phasegate sim --seed {seed}");
+    }
+}
+
 #[test]
 fn every_scenario_is_clean_and_shows_what_it_is_named_after() {
     let mut runner = Runner::default();
