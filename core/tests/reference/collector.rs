@@ -268,6 +268,7 @@ proptest! {
                 heartbeat: Duration::MAX,
                 read_timeout: Duration::from_secs(1),
             optional: false,
+            sole: false,
             }),
             now: 0,
             under_way: vec![],

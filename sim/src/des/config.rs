@@ -149,6 +149,7 @@ impl Config {
             heartbeat,
             read_timeout: interval.max(Duration::from_millis(500)),
             optional: false,
+            sole: false,
         };
         let reborn = |place: &usize| {
             faults.lives.get(*place).is_some_and(|l| l.restart.is_some() && l.end.is_some())

@@ -69,7 +69,7 @@ impl Source {
             self.noise += u64::from(dice.chance(faults.moving_source));
         }
         if is_gpu(self.place) {
-            return Ok(ReadStamp { start, end, fingerprint: None, moved: Vec::new() });
+            return Ok(ReadStamp { start, end, seen: None, moved: Vec::new() });
         }
         let hash = load.counter(start) + (self.noise << NOISE);
         let moved = self.last.is_some_and(|last| last != hash);

@@ -163,6 +163,7 @@ impl Scenario {
             heartbeat: self.plan.limits().heartbeat,
             read_timeout: Duration::from_secs(3),
             optional: false,
+            sole: false,
         };
         Settings {
             collectors: self.collectors.iter().enumerate().map(collector).collect(),
