@@ -245,8 +245,11 @@ impl Base {
         };
         let reset = values.values().any(|value| of(value) == Some(Standing::Fell));
         for (name, value) in values {
-            if reset || of(&value) != Some(Standing::Behind) {
-                let (unit, _, now) = value;
+            let (unit, then, now) = value;
+            // A boundary that was asked for before the one that this was settled
+            // at knows less.
+            let newer = tally.sent >= then.tally.sent;
+            if newer && (reset || of(&value) != Some(Standing::Behind)) {
                 self.counts.insert(name, (unit, Since { value: now, tally }));
             }
         }
