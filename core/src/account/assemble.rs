@@ -89,7 +89,7 @@ pub fn result_of<'r>(
 #[must_use]
 pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFacts) -> RunResult {
     let boundaries = evidence.boundaries();
-    let windows = windows(evidence.plan, &boundaries);
+    let windows = windows(evidence.plan, &boundaries, attributed);
     let judge = Judge { evidence, boundaries: &boundaries, windows: &windows, attributed };
     let planned = evidence.plan.phases().iter().enumerate();
     let phases = planned.map(|(index, plan)| phase(&judge, index, plan)).collect();

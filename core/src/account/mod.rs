@@ -5,8 +5,8 @@
 //!   did out. [`source`] is the book of one source.
 //! - [`boundary`]: what both sides know of a boundary.
 //! - [`windows`]: time, cut at the boundaries.
-//! - [`delta`], [`quantile`]: counters, histograms, summaries between two
-//!   readings.
+//! - [`track`], [`delta`], [`quantile`]: counters, histograms, summaries from
+//!   reading to reading, and between two of them; [`elapsed`] is the time between.
 //! - [`gauge`], [`gpu`]: what goes up and down; energy.
 //! - [`verdict`]: how far a phase's telemetry can be trusted, in words.
 //! - [`outcome`]: how the run ended, in words.
@@ -17,6 +17,7 @@ pub mod assemble;
 pub mod attribution;
 pub mod boundary;
 pub mod delta;
+pub mod elapsed;
 pub mod gauge;
 pub mod gpu;
 pub mod outcome;
@@ -24,6 +25,7 @@ pub mod quantile;
 pub mod result;
 pub mod source;
 pub mod stats;
+pub mod track;
 pub mod verdict;
 pub mod windows;
 

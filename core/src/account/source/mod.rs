@@ -2,6 +2,8 @@
 //! stood at the boundaries. Bounded by series × boundaries, not by readings.
 //!
 //! - [`phase`](SourcePhase): what it did in one phase.
+//! - [`notes`]: what is said of it in a phase's notes.
+//! - [`process`]: which process its values are of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +14,16 @@ use crate::account::gauge::{Gauge, Span, middle};
 use crate::account::gpu::GpuBook;
 use crate::id::ServiceId;
 use crate::message::BaselineKind;
-use crate::reading::{FamilyType, GpuSample, Reading, ReadingBody, Series, Value};
+use crate::account::track::Born;
+use crate::reading::{FamilyType, GpuSample, Malformed, Reading, ReadingBody, Series, Value};
 use crate::time::Tick;
 
+mod notes;
 mod phase;
+mod process;
 
 pub use phase::SourcePhase;
+use process::Processes;
 
 /// A phase's side, by the phase's index in the plan.
 pub type Key = (usize, BaselineKind);
@@ -32,6 +38,9 @@ pub struct SourceBook {
     baselines: BTreeMap<Key, Baseline>,
     /// One a phase.
     readings: Vec<Readings>,
+    processes: Processes,
+    /// The end of the latest good reading.
+    last_read: Tick,
     /// Counts readings, so that a series that is not in a full one is seen.
     serial: u64,
 }
@@ -65,6 +74,9 @@ struct Readings {
     good: u64,
     failed: u64,
     last_error: Option<String>,
+    /// The latest of those that could not be read whole, and how many those
+    /// are.
+    malformed: Option<(Malformed, u64)>,
 }
 
 /// One counted series at the boundaries that its source was read at.
@@ -100,6 +112,8 @@ impl SourceBook {
             gpus: BTreeMap::new(),
             baselines: BTreeMap::new(),
             readings: vec![Readings::default(); phases],
+            processes: Processes::default(),
+            last_read: Tick::ZERO,
             serial: 0,
         }
     }
@@ -110,13 +124,14 @@ impl SourceBook {
         for (index, (count, span)) in self.readings.iter_mut().zip(spans).enumerate() {
             let in_it = span.is_some_and(|span| span.contains(at));
             if in_it || mark.is_some_and(|(phase, _)| phase == index) {
-                count.add(&reading.body);
+                count.add(reading);
             }
         }
         self.serial += 1;
         let baseline = match &reading.body {
             ReadingBody::Error(error) => Err(error.to_string()),
             ReadingBody::Families(families) => {
+                self.processes.observe(families, (reading.start, reading.end));
                 for family in families {
                     for series in &family.series {
                         self.series(&family.name, family.kind, series, at, (spans, reading, mark));
@@ -134,6 +149,9 @@ impl SourceBook {
                 Ok((reading.start, reading.end))
             }
         };
+        if baseline.is_ok() {
+            self.last_read = self.last_read.max(reading.end);
+        }
         if let Some(key) = mark
             && (baseline.is_ok() || !self.is_read(key))
         {
@@ -168,7 +186,9 @@ impl SourceBook {
         match &mut entry.history {
             History::Counted { track, marks } => {
                 let Some(sample) = Sample::of(&series.value, track.last()) else { return };
-                track.observe(&sample, reading.start, reading.end);
+                let process = self.processes.started(&series.labels);
+                let born = Born { process, created: series.created };
+                track.observe_of(&sample, (reading.start, reading.end), born, self.last_read);
                 if let Some(key) = mark {
                     marks.insert(key, track.mark(&sample));
                 }
@@ -270,6 +290,33 @@ impl SourceBook {
         }
     }
 
+    /// Why nothing that this source counted can be told apart: it answers as
+    /// several processes in turn. `None` if it does not.
+    #[must_use]
+    pub fn several(&self) -> Option<String> {
+        const REMEDY: &str = "it answers as several processes in turn; name each replica";
+        if let Some(how) = self.processes.several() {
+            return Some(format!("{REMEDY} ({how})"));
+        }
+        // Where start times tell of restarts those explain the falls.
+        if self.processes.restarted() {
+            return None;
+        }
+        let tracks = |books: &[FamilyBook], is: fn(&Track) -> bool| {
+            let all = books.iter().flat_map(|b| b.series.values());
+            all.into_iter().any(|s| match &s.history {
+                History::Counted { track, .. } => is(track),
+                History::Gauge(_) => false,
+            })
+        };
+        let alternate: Vec<_> =
+            self.families.iter().filter(|(_, books)| tracks(books, Track::alternates)).collect();
+        let count = self.families.values().filter(|books| tracks(books, Track::counts)).count();
+        // One odd family among many is called a counter and is none.
+        let (first, _) = alternate.first().filter(|_| alternate.len() >= 2.min(count))?;
+        Some(format!("{REMEDY} ({first} falls again and again, each time to more than before)"))
+    }
+
     /// Every counted series, for windows.
     pub fn counted(&self) -> impl Iterator<Item = CountedSeries<'_>> {
         self.families.iter().flat_map(|(name, books)| {
@@ -286,8 +333,12 @@ impl SourceBook {
 }
 
 impl Readings {
-    fn add(&mut self, body: &ReadingBody) {
-        match body {
+    fn add(&mut self, reading: &Reading) {
+        if let Some(malformed) = &reading.malformed {
+            let before = self.malformed.as_ref().map_or(0, |(_, n)| *n);
+            self.malformed = Some((malformed.clone(), before.saturating_add(1)));
+        }
+        match &reading.body {
             ReadingBody::Families(_) | ReadingBody::Gpus(_) => self.good += 1,
             ReadingBody::Error(error) => {
                 self.failed += 1;
