@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::assemble::Evidence;
-use super::boundary::Boundaries;
+use super::boundary::{Boundaries, at};
 use super::result::{GpuResult, Moved, ServerMetric};
-use super::source::{Key, SourceBook, SourcePhase};
+use super::source::{Key, Peak, SourceBook, SourcePhase};
 use super::verdict::Finding;
 use super::windows::{Cut, cut};
 use crate::id::{PhaseId, ServiceId};
@@ -143,6 +143,47 @@ impl Attributed {
     /// The collectors that gave a reading, good or failed, in a phase.
     pub fn services(&self, phase: usize) -> impl Iterator<Item = &ServiceId> {
         self.sources.iter().filter(move |s| s.took_part(phase)).map(SourceBook::service)
+    }
+
+    /// The sources, by name and collector.
+    #[must_use]
+    pub fn sources(&self) -> &[SourceBook] {
+        &self.sources
+    }
+
+    /// Whether a phase has a counted series.
+    #[must_use]
+    pub fn has_series(&self, phase: usize) -> bool {
+        let phase = self.phases.get(phase);
+        phase.is_some_and(|p| p.server_metrics.iter().any(|m| !m.delta.is_absent()))
+    }
+
+    /// How a server was seen to work on more than the client has in flight, as a
+    /// sentence: than `inside` in a phase, or than `outside` in the last reading
+    /// before it.
+    #[must_use]
+    pub fn busy(&self, phase: usize, inside: u64, outside: Option<u64>) -> Option<String> {
+        self.sources.iter().find_map(|source| {
+            let endpoint = source.endpoint();
+            if let (Some(limit), Some(peak)) = (outside, source.busy_before(phase))
+                && peak.value > limit as f64
+            {
+                let Peak { gauge, value, at: when } = peak;
+                return Some(format!(
+                    "{gauge} of {endpoint} was {value} at {}, before the phase began, with \
+                     {limit} of the client's requests possibly unfinished: somebody else uses \
+                     the server.",
+                    at(*when)
+                ));
+            }
+            let peak = source.busiest(phase).filter(|peak| peak.value > inside as f64)?;
+            let Peak { gauge, value, at: when } = peak;
+            Some(format!(
+                "{gauge} of {endpoint} was {value} at {}, more than {inside}, the most that the \
+                 client's load explains: somebody else uses the server.",
+                at(*when)
+            ))
+        })
     }
 
     /// Whether anything at all was read.

@@ -8,6 +8,7 @@
 //! - [`track`], [`delta`], [`quantile`]: counters, histograms, summaries from
 //!   reading to reading, and between two of them; [`elapsed`] is the time between.
 //! - [`gauge`], [`gpu`]: what goes up and down; energy.
+//! - [`reconcile`]: the client's ledger against the server's counters.
 //! - [`verdict`]: how far a phase's telemetry can be trusted, in words.
 //! - [`outcome`]: how the run ended, in words.
 //! - [`result`]: `run.json`, as types.
@@ -22,6 +23,7 @@ pub mod gauge;
 pub mod gpu;
 pub mod outcome;
 pub mod quantile;
+pub mod reconcile;
 pub mod result;
 pub mod source;
 pub mod stats;

@@ -28,6 +28,9 @@ pub struct Born {
     pub process: Option<f64>,
     /// When the series was created, in seconds since the Unix epoch.
     pub created: Option<f64>,
+    /// The ends of the two readings between which its process was another for
+    /// the first time, if it was started again.
+    pub restarted: Option<(Tick, Tick)>,
 }
 
 impl Born {
@@ -189,12 +192,17 @@ impl Track {
         if let Some(cause) = cause {
             self.resets = self.resets.saturating_add(1);
             let after = after.min(start).max(last.end.min(start));
-            self.broke = Some(Break { cause, after, before: end });
+            let (after, before) = match (cause, born.restarted) {
+                (Cause::Restarted, Some(times)) => times,
+                (Cause::Restarted | Cause::Fell(..) | Cause::Recreated, _) => (after, end),
+            };
+            self.broke = Some(Break { cause, after, before });
         }
         last.end = last.end.max(end);
         last.born = Born {
             process: born.process.or(last.born.process),
             created: born.created.or(last.born.created),
+            restarted: born.restarted,
         };
         if let Some(Cause::Fell(from, to)) = cause {
             self.remember(from, to);

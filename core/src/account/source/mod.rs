@@ -2,6 +2,7 @@
 //! stood at the boundaries. Bounded by series × boundaries, not by readings.
 //!
 //! - [`phase`](SourcePhase): what it did in one phase.
+//! - [`busy`]: how much it was working on.
 //! - [`notes`]: what is said of it in a phase's notes.
 //! - [`process`]: which process its values are of.
 
@@ -15,13 +16,17 @@ use crate::account::gpu::GpuBook;
 use crate::id::ServiceId;
 use crate::message::BaselineKind;
 use crate::account::track::Born;
+use crate::engines::{Role, lookup};
 use crate::reading::{FamilyType, GpuSample, Malformed, Reading, ReadingBody, Series, Value};
 use crate::time::Tick;
 
+mod busy;
 mod notes;
 mod phase;
 mod process;
 
+use busy::Busy;
+pub use busy::Peak;
 pub use phase::SourcePhase;
 use process::Processes;
 
@@ -39,6 +44,7 @@ pub struct SourceBook {
     /// One a phase.
     readings: Vec<Readings>,
     processes: Processes,
+    busy: Busy,
     /// The end of the latest good reading.
     last_read: Tick,
     /// Counts readings, so that a series that is not in a full one is seen.
@@ -48,6 +54,8 @@ pub struct SourceBook {
 #[derive(Debug, Clone)]
 struct FamilyBook {
     kind: FamilyType,
+    /// It is a gauge that is 0 when the server is idle.
+    busy: bool,
     series: BTreeMap<BTreeMap<String, String>, SeriesBook>,
 }
 
@@ -92,6 +100,12 @@ pub struct CountedSeries<'a> {
 }
 
 impl CountedSeries<'_> {
+    /// Whether it was there at a boundary.
+    #[must_use]
+    pub fn is_at(&self, key: Key) -> bool {
+        self.marks.contains_key(&key)
+    }
+
     /// What it did between two boundaries at which its source was read; `None`
     /// if it was not there at the second.
     #[must_use]
@@ -113,6 +127,7 @@ impl SourceBook {
             baselines: BTreeMap::new(),
             readings: vec![Readings::default(); phases],
             processes: Processes::default(),
+            busy: Busy::default(),
             last_read: Tick::ZERO,
             serial: 0,
         }
@@ -131,7 +146,7 @@ impl SourceBook {
         let baseline = match &reading.body {
             ReadingBody::Error(error) => Err(error.to_string()),
             ReadingBody::Families(families) => {
-                self.processes.observe(families, (reading.start, reading.end));
+                self.processes.observe(families, (reading.start, reading.end), self.last_read);
                 for family in families {
                     for series in &family.series {
                         self.series(&family.name, family.kind, series, at, (spans, reading, mark));
@@ -142,6 +157,7 @@ impl SourceBook {
                 if reading.boundary.is_some() {
                     self.sweep(spans, at);
                 }
+                self.watch(spans, (reading.start, reading.end));
                 Ok((reading.start, reading.end))
             }
             ReadingBody::Gpus(samples) => {
@@ -173,7 +189,8 @@ impl SourceBook {
         let Some(books) = self.families.get_mut(family) else { return };
         let place = books.iter().position(|b| b.kind == kind).unwrap_or(books.len());
         if place == books.len() {
-            books.push(FamilyBook { kind, series: BTreeMap::new() });
+            let busy = lookup(family).is_some_and(|rule| rule.role == Role::Busy);
+            books.push(FamilyBook { kind, busy, series: BTreeMap::new() });
         }
         let Some(book) = books.get_mut(place) else { return };
         if !book.series.contains_key(&series.labels) {
@@ -187,7 +204,11 @@ impl SourceBook {
             History::Counted { track, marks } => {
                 let Some(sample) = Sample::of(&series.value, track.last()) else { return };
                 let process = self.processes.started(&series.labels);
-                let born = Born { process, created: series.created };
+                let born = Born {
+                    process: process.map(|(started, _)| started),
+                    created: series.created,
+                    restarted: process.and_then(|(_, restarted)| restarted),
+                };
                 track.observe_of(&sample, (reading.start, reading.end), born, self.last_read);
                 if let Some(key) = mark {
                     marks.insert(key, track.mark(&sample));
@@ -198,6 +219,26 @@ impl SourceBook {
                 Value::Histogram(_) | Value::Summary { .. } => {}
             },
         }
+    }
+
+    /// Takes note of how much is being worked on: by the gauge that shows most,
+    /// as several may show the same requests.
+    fn watch(&mut self, spans: &[Option<Span>], interval: (Tick, Tick)) {
+        let mut most: Option<(&str, f64)> = None;
+        for (name, book) in self.families.iter().flat_map(|(n, b)| b.iter().map(move |b| (n, b))) {
+            if !book.busy {
+                continue;
+            }
+            let values = book.series.values().filter_map(|series| match &series.history {
+                History::Gauge(gauge) => gauge.current(),
+                History::Counted { .. } => None,
+            });
+            let sum: f64 = values.sum();
+            if most.is_none_or(|(_, value)| sum > value) {
+                most = Some((name, sum));
+            }
+        }
+        self.busy.observe(spans, interval, most);
     }
 
     fn sweep(&mut self, spans: &[Option<Span>], at: Tick) {
@@ -238,6 +279,26 @@ impl SourceBook {
     #[must_use]
     pub fn took_part(&self, phase: usize) -> bool {
         self.readings.get(phase).is_some_and(|r| r.good + r.failed > 0)
+    }
+
+    /// The most that a gauge of what is being worked on was at inside a phase, in
+    /// a reading that lies wholly in it.
+    #[must_use]
+    pub fn busiest(&self, phase: usize) -> Option<&Peak> {
+        self.busy.inside(phase)
+    }
+
+    /// What it was at in the last reading before a phase, if that lies outside of
+    /// every phase.
+    #[must_use]
+    pub fn busy_before(&self, phase: usize) -> Option<&Peak> {
+        self.busy.before(phase)
+    }
+
+    /// Whether it never showed anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.families.is_empty() && self.gpus.is_empty()
     }
 
     /// What was read.

@@ -39,7 +39,7 @@ impl Odd {
         }
         if !self.torn.is_empty() {
             let note = format!(
-                "{} histograms of {endpoint} disagree with themselves, so that what they counted \
+                "{} of the histograms of {endpoint} disagree with themselves, so that what they counted \
                  is not known: {}",
                 self.torn.len(),
                 named(&self.torn),

@@ -27,25 +27,35 @@ pub(super) struct Processes {
 struct Process {
     started: f64,
     seen: Tick,
+    /// It was started again: the ends of the readings before and after.
+    restarted: Option<(Tick, Tick)>,
 }
 
 impl Processes {
-    /// Takes in a reading taken in `[start, end]`.
-    pub(super) fn observe(&mut self, families: &[Family], (start, end): (Tick, Tick)) {
+    /// Takes in a reading taken in `[start, end]`; the one before it was complete
+    /// at `before`.
+    pub(super) fn observe(
+        &mut self,
+        families: &[Family],
+        (start, end): (Tick, Tick),
+        before: Tick,
+    ) {
         let all = families.iter().filter(|f| f.name == START_TIME).flat_map(|f| &f.series);
         for series in all {
             let Value::Value(started) = series.value else { continue };
             if !started.is_finite() {
                 continue;
             }
-            let fresh = Process { started, seen: end };
+            let mut fresh = Process { started, seen: end, restarted: None };
             let Some(process) = self.now.get_mut(&series.labels) else {
                 self.now.insert(series.labels.clone(), fresh);
                 continue;
             };
             let by = started - process.started;
+            fresh.restarted = process.restarted;
             if by > SAME_START_S {
                 self.restarted = true;
+                fresh.restarted = Some((before.max(process.seen).min(end), end));
             } else if by < -SAME_START_S && start >= process.seen {
                 // Time does not go back: the older one still answers.
                 let said = format!(
@@ -63,14 +73,18 @@ impl Processes {
         }
     }
 
-    /// When the process of a series with these labels started: of those whose
-    /// labels it has, the one with the most.
-    pub(super) fn started(&self, labels: &BTreeMap<String, String>) -> Option<f64> {
+    /// When the process of a series with these labels started, and between which
+    /// readings that was seen: of those whose labels it has, the one with the
+    /// most.
+    pub(super) fn started(
+        &self,
+        labels: &BTreeMap<String, String>,
+    ) -> Option<(f64, Option<(Tick, Tick)>)> {
         let has = |wanted: &BTreeMap<String, String>| {
             wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
         };
         let of = self.now.iter().filter(|(wanted, _)| has(wanted));
-        of.max_by_key(|(wanted, _)| wanted.len()).map(|(_, process)| process.started)
+        of.max_by_key(|(wanted, _)| wanted.len()).map(|(_, process)| (process.started, process.restarted))
     }
 
     /// How several processes were seen to answer in turn; `None` if they were
@@ -95,7 +109,7 @@ mod tests {
         let series = vec![Series { labels, created: None, value: Value::Value(started) }];
         let kind = FamilyType::Gauge;
         let families = [Family { name: START_TIME.to_owned(), kind, series }];
-        processes.observe(&families, (Tick(at), Tick(at + 5)));
+        processes.observe(&families, (Tick(at), Tick(at + 5)), Tick::ZERO);
     }
 
     #[test]
@@ -106,7 +120,7 @@ mod tests {
         assert!(!processes.restarted(), "clocks are not that exact");
         read(&mut processes, 20, &[], 1020.0);
         assert!(processes.restarted() && processes.several().is_none());
-        assert_eq!(processes.started(&BTreeMap::new()), Some(1020.0));
+        assert_eq!(processes.started(&BTreeMap::new()), Some((1020.0, Some((Tick(15), Tick(25))))));
     }
 
     #[test]
@@ -125,7 +139,7 @@ mod tests {
         read(&mut processes, 10, &[], 1000.0);
         read(&mut processes, 8, &[], 900.0);
         assert!(processes.several().is_none());
-        assert_eq!(processes.started(&BTreeMap::new()), Some(1000.0));
+        assert_eq!(processes.started(&BTreeMap::new()).map(|p| p.0), Some(1000.0));
     }
 
     #[test]
@@ -135,7 +149,7 @@ mod tests {
         read(&mut processes, 0, &[("instance", "a")], 2.0);
         let of = |pairs: &[(&str, &str)]| {
             let labels = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            processes.started(&labels)
+            processes.started(&labels).map(|process| process.0)
         };
         assert_eq!(of(&[("instance", "a"), ("model", "m")]), Some(2.0));
         assert_eq!(of(&[("instance", "b")]), Some(1.0));

@@ -10,7 +10,7 @@ fn follow(readings: &[(f64, Option<f64>, Option<f64>)]) -> (Track, Vec<Arc<Mark>
     let mut marks = Vec::new();
     for ((value, process, created), i) in readings.iter().zip(0_u64..) {
         let sample = Sample::single(*value).unwrap();
-        let born = Born { process: *process, created: *created };
+        let born = Born { process: *process, created: *created, restarted: None };
         let times = (Tick(10 * i), Tick(10 * i + 5));
         track.observe_of(&sample, times, born, Tick((10 * i).saturating_sub(5)));
         marks.push(track.mark(&sample));
@@ -78,7 +78,7 @@ fn a_slow_reading_of_the_process_before_does_not_count() {
     let mut track = Track::default();
     let mut read = |value: f64, start: u64, end: u64, process: f64| {
         let sample = Sample::single(value).unwrap();
-        let born = Born { process: Some(process), created: None };
+        let born = Born { process: Some(process), ..Born::default() };
         track.observe_of(&sample, (Tick(start), Tick(end)), born, Tick::ZERO);
         track.mark(&sample)
     };
