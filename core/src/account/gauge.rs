@@ -92,6 +92,12 @@ impl Gauge {
         self.current = Some((at, value));
     }
 
+    /// The latest value; `None` if there is none, or the gauge is gone.
+    #[must_use]
+    pub fn current(&self) -> Option<f64> {
+        self.current.map(|(_, value)| value)
+    }
+
     /// The gauge is gone from `at` on.
     pub fn gone(&mut self, spans: &[Option<Span>], at: Tick) {
         self.hold_until(spans, at);
@@ -171,6 +177,19 @@ mod tests {
         gauge.set(&spans, Tick(0), 2.0);
         gauge.set(&spans, Tick(5), f64::INFINITY);
         assert_eq!(gauge.stats(&spans, 0).map(|s| (s.avg, s.last)), Some((2.0, 2.0)));
+    }
+
+    #[test]
+    fn readings_that_overlap_do_not_weigh_time_twice() {
+        let spans = [span(0, 100)];
+        let mut gauge = Gauge::default();
+        gauge.set(&spans, Tick(0), 1.0);
+        // A slow reading whose middle is before that of the one fed earlier.
+        gauge.set(&spans, Tick(60), 3.0);
+        gauge.set(&spans, Tick(40), 9.0);
+        gauge.set(&spans, Tick(80), 5.0);
+        let stats = gauge.stats(&spans, 0).unwrap();
+        assert!((stats.avg - (60.0 * 1.0 + 20.0 * 9.0 + 20.0 * 5.0) / 100.0).abs() < 1e-12);
     }
 
     #[test]

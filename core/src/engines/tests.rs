@@ -14,7 +14,11 @@ fn labels(text: &str) -> BTreeMap<String, String> {
 fn plain(name: &str, kind: FamilyType, series: &[(&str, f64)]) -> Family {
     let series = series
         .iter()
-        .map(|(text, value)| Series { labels: labels(text), value: Value::Value(*value) })
+        .map(|(text, value)| Series {
+            labels: labels(text),
+            created: None,
+            value: Value::Value(*value),
+        })
         .collect();
     Family { name: name.to_owned(), kind, series }
 }
@@ -26,7 +30,7 @@ fn counter(name: &str, value: f64) -> Family {
 fn histogram(name: &str, count: f64, sum: f64) -> Family {
     let buckets = vec![("1".to_owned(), 1.0), ("+Inf".to_owned(), count)];
     let value = Value::Histogram(Histogram { buckets, sum: Some(sum), count: Some(count) });
-    let series = vec![Series { labels: BTreeMap::new(), value }];
+    let series = vec![Series { labels: BTreeMap::new(), created: None, value }];
     Family { name: name.to_owned(), kind: FamilyType::Histogram, series }
 }
 
