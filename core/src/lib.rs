@@ -17,6 +17,7 @@
 //!   the machines.
 //! - [`account`]: deltas, windows, statistics, verdicts, and `run.json`.
 //! - [`setup`]: the machines of one run, from one description.
+//! - `small`: maps and sets of a few entries.
 //! - [`planted`]: bugs for the tests of the tests, absent from every build that
 //!   does not ask for them.
 //! - [`journal`]: every input, in order; encode, decode, replay.
@@ -37,6 +38,7 @@ pub mod reading;
 pub mod record;
 pub mod seed;
 pub mod setup;
+mod small;
 pub mod time;
 pub mod timers;
 

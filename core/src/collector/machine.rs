@@ -1,7 +1,6 @@
 //! The collector: one source, read on a timer and when a boundary asks.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use super::io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 use super::sampling::{Answer, Due, Sampling};
@@ -13,6 +12,7 @@ use crate::message::{
 };
 use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
+use crate::small::SmallMap;
 use crate::time::{Tick, nanos};
 use crate::timers::TimerTable;
 
@@ -91,8 +91,8 @@ pub struct Collector {
     next_read: u64,
     /// The periodic reading that is under way.
     periodic: Option<ReadId>,
-    open: BTreeMap<BoundaryMark, Sampling>,
-    answers: BTreeMap<BoundaryMark, (MessageId, Answer)>,
+    open: SmallMap<BoundaryMark, Sampling>,
+    answers: SmallMap<BoundaryMark, (MessageId, Answer)>,
     handed_in: Option<MessageId>,
     disabled: Option<String>,
     readings: u64,
@@ -119,8 +119,8 @@ impl Collector {
             started: Tick::ZERO,
             next_read: 0,
             periodic: None,
-            open: BTreeMap::new(),
-            answers: BTreeMap::new(),
+            open: SmallMap::new(),
+            answers: SmallMap::new(),
             handed_in: None,
             disabled: None,
             readings: 0,
@@ -271,10 +271,12 @@ impl Collector {
 
     /// Gives the answer of a boundary that has one, and keeps it.
     fn conclude(&mut self, mark: BoundaryMark, out: &mut impl Sink<CollectorEffect>) {
-        let Some(answer) = self.open.get(&mark).and_then(|s| s.answer().cloned()) else {
+        if self.open.get(&mark).is_none_or(|sampling| sampling.answer().is_none()) {
+            return;
+        }
+        let Some(answer) = self.open.remove(&mark).and_then(Sampling::into_answer) else {
             return;
         };
-        self.open.remove(&mark);
         if let Ok((read, _)) = &answer {
             let BoundaryMark { phase, kind } = mark;
             out.push(CollectorEffect::Baseline { read: *read, phase, kind });
@@ -422,8 +424,8 @@ impl Collector {
     }
 
     fn fire_boundaries(&mut self, now: Tick, out: &mut impl Sink<CollectorEffect>) {
-        let marks: Vec<BoundaryMark> = self.open.keys().copied().collect();
-        for mark in marks {
+        let mut place = 0;
+        while let Some(mark) = self.open.key_at(place).copied() {
             match self.open.get_mut(&mark).and_then(|s| s.due(now)) {
                 None => {}
                 Some(Due::Read) => {
@@ -440,6 +442,10 @@ impl Collector {
                     }
                     self.conclude(mark, out);
                 }
+            }
+            // Unless it is answered, and out of the way.
+            if self.open.key_at(place) == Some(&mark) {
+                place += 1;
             }
         }
     }

@@ -2,11 +2,10 @@
 //! the readiness barrier to the shutdown.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::{BaselineCoordinator, BaselineInput};
+use super::baseline::{BaselineCoordinator, BaselineEffect, BaselineInput};
 use super::ending::seconds;
 use super::event::{ControllerEffect, ControllerEvent, ControllerInput, Milestone};
 use super::join::ResultJoin;
@@ -21,6 +20,7 @@ use crate::message::{
 };
 use crate::plan::{Limits, RunPlan};
 use crate::reading::BoundaryMark;
+use crate::small::{SmallMap, SmallSet};
 use crate::time::Tick;
 use crate::timers::TimerTable;
 
@@ -59,21 +59,23 @@ impl TimerKey for ControllerTimer {
 pub struct Controller {
     pub(super) outbox: Outbox,
     pub(super) limits: Limits,
-    pub(super) phases: BTreeSet<PhaseId>,
+    pub(super) phases: SmallSet<PhaseId>,
     pub(super) state: RunState,
     pub(super) registry: Registry,
     pub(super) baseline: BaselineCoordinator,
+    /// What the coordinator asks for, kept for its memory alone.
+    pub(super) asked: Vec<BaselineEffect>,
     pub(super) join: ResultJoin,
     pub(super) timers: TimerTable<ControllerTimer>,
     pub(super) credits: Option<CreditsComplete>,
     pub(super) shutdown: Option<ShutdownReason>,
     pub(super) not_ready: Vec<ServiceId>,
     pub(super) evictions: Vec<Eviction>,
-    pub(super) milestones: BTreeSet<(PhaseId, Milestone)>,
+    pub(super) milestones: SmallSet<(PhaseId, Milestone)>,
     /// The conductor has asked for a gate or started a phase.
     pub(super) begun: bool,
     pub(super) begin: Option<MessageId>,
-    pub(super) grants: BTreeMap<BoundaryMark, MessageId>,
+    pub(super) grants: SmallMap<BoundaryMark, MessageId>,
 }
 
 impl Controller {
@@ -100,16 +102,17 @@ impl Controller {
             state: RunState::New,
             registry,
             baseline: BaselineCoordinator::new(*plan.gate()).for_phases(plan.phases()),
+            asked: Vec::new(),
             join,
             timers: TimerTable::default(),
             credits: None,
             shutdown: None,
             not_ready: Vec::new(),
             evictions: Vec::new(),
-            milestones: BTreeSet::new(),
+            milestones: SmallSet::new(),
             begun: false,
             begin: None,
-            grants: BTreeMap::new(),
+            grants: SmallMap::new(),
         }
     }
 
@@ -365,7 +368,7 @@ impl Controller {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 ControllerTimer::Baseline => {
-                    let mut effects = Vec::new();
+                    let mut effects = std::mem::take(&mut self.asked);
                     self.baseline.handle_timeout(now, &mut effects);
                     self.baseline_effects(effects, out);
                 }

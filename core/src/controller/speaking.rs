@@ -64,17 +64,17 @@ impl Controller {
         input: BaselineInput,
         out: &mut impl Sink<ControllerEffect>,
     ) {
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.asked);
         self.baseline.handle(now, input, &mut effects);
         self.baseline_effects(effects, out);
     }
 
     pub(super) fn baseline_effects(
         &mut self,
-        effects: Vec<BaselineEffect>,
+        mut effects: Vec<BaselineEffect>,
         out: &mut impl Sink<ControllerEffect>,
     ) {
-        for effect in effects {
+        for effect in effects.drain(..) {
             let event = match effect {
                 BaselineEffect::Ask { to, request, message } => {
                     let mark = BoundaryMark { phase: request.phase, kind: request.kind };
@@ -109,5 +109,6 @@ impl Controller {
             };
             out.push(ControllerEffect::Report(event));
         }
+        self.asked = effects;
     }
 }
