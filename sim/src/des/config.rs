@@ -188,15 +188,17 @@ pub(crate) enum Who {
 }
 
 /// Who `id` is.
+#[inline]
 pub(crate) fn who(id: &ServiceId) -> Option<Who> {
-    match id.as_str() {
-        "controller" => Some(Who::Controller),
-        "conductor" => Some(Who::Conductor),
-        "ledger" => Some(Who::Ledger),
-        other => {
-            let last = other.as_bytes().last()?;
-            last.is_ascii_digit().then(|| Who::Collector(usize::from(last - b'0')))
-        }
+    if *id == ServiceId::controller() {
+        Some(Who::Controller)
+    } else if *id == ServiceId::conductor() {
+        Some(Who::Conductor)
+    } else if *id == ServiceId::ledger() {
+        Some(Who::Ledger)
+    } else {
+        let last = id.as_str().as_bytes().last()?;
+        last.is_ascii_digit().then(|| Who::Collector(usize::from(last - b'0')))
     }
 }
 

@@ -117,9 +117,6 @@ impl Watch {
 
     /// Sees a step. `most`: how many effects it may have.
     pub(crate) fn see(&mut self, step: &Step<'_>, most: usize) -> Result<(), Violation> {
-        if self.bare {
-            return Ok(());
-        }
         self.steps += 1;
         if let Some(trace) = &mut self.trace {
             trace.push_str(&status::line(self.steps, step));
