@@ -250,7 +250,7 @@ impl Collector {
             Err(error) => Err(error.clone()),
         };
         let ack = BaselineAck { phase: mark.phase, kind: mark.kind, outcome };
-        self.say(Message::BaselineAck(ack), before, out)
+        self.say(Message::BaselineAck(Box::new(ack)), before, out)
     }
 
     /// Says something to the controller: new, or `before` once more.

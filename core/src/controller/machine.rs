@@ -172,9 +172,9 @@ impl Controller {
             }
             Message::Status(status) => self.status(now, &from, status, out),
             Message::Heartbeat(beat) => self.heartbeat(now, &from, beat, out),
-            Message::GateCommand(command) => self.gate(now, from, command, out),
+            Message::GateCommand(command) => self.gate(now, from, *command, out),
             Message::BaselineAck(ack) => {
-                self.baseline(now, BaselineInput::Ack { from, ack }, out);
+                self.baseline(now, BaselineInput::Ack { from, ack: *ack }, out);
             }
             Message::PhaseStarted(progress) => {
                 self.begun = true;
@@ -319,7 +319,7 @@ impl Controller {
         self.begun = true;
         if self.ended() {
             let refused = GateGranted { phase, kind, outcome: Err(GateRefusal::ShuttingDown) };
-            let envelope = self.outbox.send(&from, Message::GateGranted(refused));
+            let envelope = self.outbox.send(&from, Message::GateGranted(Box::new(refused)));
             out.push(ControllerEffect::Send(envelope));
             return;
         }

@@ -78,7 +78,7 @@ impl Controller {
             let event = match effect {
                 BaselineEffect::Ask { to, request, message } => {
                     let mark = BoundaryMark { phase: request.phase, kind: request.kind };
-                    let id = self.say(&to, Message::BaselineRequest(request), message, out);
+                    let id = self.say(&to, Message::BaselineRequest(Box::new(request)), message, out);
                     self.baseline.sent(mark, &to, id);
                     if let Some(service) = self.registry.get_mut(&to) {
                         service.asked = true;
@@ -90,7 +90,7 @@ impl Controller {
                     let BoundaryMark { phase, kind } = mark;
                     let granted = GateGranted { phase, kind, outcome: Ok(outcome.clone()) };
                     let before = self.grants.get(&mark).copied();
-                    let id = self.say(&to, Message::GateGranted(granted), before, out);
+                    let id = self.say(&to, Message::GateGranted(Box::new(granted)), before, out);
                     self.grants.insert(mark, id);
                     if again {
                         continue;

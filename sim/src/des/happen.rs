@@ -113,7 +113,7 @@ impl World<'_> {
         }
     }
 
-    fn deliver(&mut self, envelope: Box<Envelope>) -> Result<(), Violation> {
+    fn deliver(&mut self, envelope: Envelope) -> Result<(), Violation> {
         let Some(who) = who(&envelope.to) else { return Ok(()) };
         let node = match who {
             Who::Controller => CONTROLLER,
@@ -134,9 +134,9 @@ impl World<'_> {
             return Ok(());
         }
         match who {
-            Who::Controller => self.controller(Some(ControllerInput::Message(*envelope))),
-            Who::Conductor => self.conductor(Some(ConductorInput::Message(*envelope))),
-            Who::Ledger => self.ledger(Some(LedgerInput::Message(*envelope))),
+            Who::Controller => self.controller(Some(ControllerInput::Message(envelope))),
+            Who::Conductor => self.conductor(Some(ConductorInput::Message(envelope))),
+            Who::Ledger => self.ledger(Some(LedgerInput::Message(envelope))),
             Who::Collector(_) => {
                 let life = node - LIVES;
                 if matches!(envelope.body, Message::BaselineRequest(_)) {
@@ -146,7 +146,7 @@ impl World<'_> {
                         return Ok(());
                     }
                 }
-                self.collector(life, Some(CollectorInput::Message(*envelope)))
+                self.collector(life, Some(CollectorInput::Message(envelope)))
             }
         }
     }

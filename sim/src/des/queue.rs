@@ -5,17 +5,20 @@ use phasegate_core::time::Tick;
 /// The events that are still to come. The order among events of one moment is
 /// that in which they were put in, so that a run is the same every time.
 ///
-/// A run has a dozen of them, and what is put in is nearly always due soon: the
-/// last one first in one sorted piece of memory, an event finds its place in a
+/// A run has a dozen of them, and what is put in is nearly always due soon: with
+/// the last one first in one sorted piece of memory, an event finds its place in a
 /// few steps from the end and is taken from there.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
-    events: Vec<(Tick, E)>,
+    order: Vec<(Tick, u32)>,
+    /// The events, each at the place that its entry in the order says.
+    events: Vec<Option<E>>,
+    free: Vec<u32>,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { events: Vec::new() }
+        Self { order: Vec::new(), events: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -23,26 +26,39 @@ impl<E> Queue<E> {
     /// `event` happens at `at`.
     #[inline]
     pub(crate) fn push(&mut self, at: Tick, event: E) {
-        let sooner = self.events.iter().rev().take_while(|(other, _)| *other <= at).count();
-        let place = self.events.len().saturating_sub(sooner);
-        self.events.insert(place, (at, event));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.events[slot as usize] = Some(event);
+                slot
+            }
+            None => {
+                self.events.push(Some(event));
+                (self.events.len() - 1) as u32
+            }
+        };
+        let sooner = self.order.iter().rev().take_while(|(other, _)| *other <= at).count();
+        self.order.insert(self.order.len() - sooner, (at, slot));
     }
 
     /// When the next event happens.
     #[inline]
     pub(crate) fn next_at(&self) -> Option<Tick> {
-        self.events.last().map(|(at, _)| *at)
+        self.order.last().map(|(at, _)| *at)
     }
 
     /// Takes the next event.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Tick, E)> {
-        self.events.pop()
+        let (at, slot) = self.order.pop()?;
+        self.free.push(slot);
+        self.events[slot as usize].take().map(|event| (at, event))
     }
 
     /// Forgets everything, and keeps the memory.
     pub(crate) fn clear(&mut self) {
+        self.order.clear();
         self.events.clear();
+        self.free.clear();
     }
 }
 

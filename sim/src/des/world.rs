@@ -35,7 +35,7 @@ const MOST_STEPS: u64 = 200_000;
 #[derive(Debug)]
 pub(crate) enum Event {
     Start(usize),
-    Deliver(Box<Envelope>),
+    Deliver(Envelope),
     ReadDone { life: usize, read: ReadId, start: Tick },
     Back { flight: u32, outcome: Outcome },
     Returned(CreditReturn),
@@ -478,7 +478,6 @@ impl<'a> World<'a> {
 
     #[inline]
     fn send(&mut self, envelope: Envelope) {
-        let envelope = Box::new(envelope);
         let arrivals =
             self.bus.arrivals(self.now, &envelope, self.config, self.stormy, &mut self.dice);
         match arrivals {

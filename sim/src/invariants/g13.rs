@@ -45,7 +45,7 @@ impl Evidence {
         {
             let mark = BoundaryMark { phase: ack.phase, kind: ack.kind };
             if let Some(open) = self.open.iter_mut().find(|open| open.mark == mark) {
-                open.acks.push((envelope.from.clone(), ack.clone()));
+                open.acks.push((envelope.from.clone(), *ack.clone()));
             }
         }
     }
