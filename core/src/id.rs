@@ -1,9 +1,9 @@
 //! Ids are newtypes, so that they cannot be mixed up.
 
-use core::fmt;
-use core::str::FromStr;
 use core::cmp::Ordering;
+use core::fmt;
 use core::hash::{Hash, Hasher};
+use core::str::FromStr;
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -4,7 +4,6 @@
 //! Nothing that arrives twice, late or from nowhere changes a decision; it is
 //! counted and, where it says something about a boundary, recorded there.
 
-
 use serde::{Deserialize, Serialize};
 
 use super::boundary::{AckEffect, Boundary, BoundaryEvent, BoundaryState};

@@ -83,7 +83,7 @@ impl Controller {
     /// expected.
     ///
     /// A service is silent after `limits.heartbeat × limits.heartbeat_misses`
-    /// without a message; where that is zero, silence is not looked for.
+    /// without a message; where heartbeats take no time, silence is not looked for.
     #[must_use]
     pub fn new(plan: &RunPlan, expected: Vec<Expected>) -> Self {
         let mut registry = Registry::default();

@@ -210,8 +210,6 @@ fn draw_limits(dice: &mut Dice) -> Limits {
     Limits {
         service_start: ms(dice.skewed(100, 10_000)),
         heartbeat: ms(dice.pick(&[200, 500, 1000, 1000])),
-        // Not 0: without looking for silence nobody finds out that a conductor has
-        // left whose last words were lost.
         heartbeat_misses: dice.pick(&[30, 2, 3, 5, 5]),
         credits_complete_fallback: ms(dice.skewed(100, 10_000)),
         request_timeout: ms(dice.skewed(500, 20_000)),

@@ -28,18 +28,18 @@ fn id(name: &str) -> ServiceId {
 }
 
 fn capabilities(name: &str) -> Vec<Capability> {
-    match name {
-        "conductor" => vec![],
-        "ledger" => vec![Capability::ResultProducer(Domain::profile())],
-        "gpu" => vec![
+    if name == "conductor" {
+        vec![]
+    } else if name == "ledger" {
+        vec![Capability::ResultProducer(Domain::profile())]
+    } else if name == "gpu" {
+        vec![
             Capability::BaselineCollector,
             Capability::ResultProducer(Domain::telemetry()),
             Capability::Unknown("sings".to_owned()),
-        ],
-        _ => vec![
-            Capability::BaselineCollector,
-            Capability::ResultProducer(Domain::server_metrics()),
-        ],
+        ]
+    } else {
+        vec![Capability::BaselineCollector, Capability::ResultProducer(Domain::server_metrics())]
     }
 }
 

@@ -53,7 +53,7 @@ fn status(n: u8) -> ServiceStatus {
         2 => ServiceStatus::Disabled { reason: "r".to_owned() },
         3 => ServiceStatus::Stopped,
         4 => ServiceStatus::Failed { reason: "r".to_owned() },
-        _ => ServiceStatus::Unknown,
+        5.. => ServiceStatus::Unknown,
     }
 }
 
@@ -228,7 +228,7 @@ proptest! {
         let ack = BaselineAck { phase: plan().phases()[0].id, kind: BaselineKind::End, outcome };
         let body = match ops.into_iter().next() {
             Some(Op::Status(_, s)) => Message::Status(status(s)),
-            _ => Message::BaselineAck(Box::new(ack)),
+            Some(_) | None => Message::BaselineAck(Box::new(ack)),
         };
         let envelope = Outbox::new(id("gpu")).send(&ServiceId::controller(), body);
         let input = ControllerInput::Message(envelope);
