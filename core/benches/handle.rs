@@ -282,7 +282,7 @@ fn waiting(plan: &RunPlan, collectors: &[ServiceId]) -> Controller {
     let phase = plan.phases()[0].id;
     let command = GateCommand { phase, kind: BaselineKind::Start, tally: Tally::default() };
     let envelope = Outbox::new(ServiceId::conductor())
-        .send(&ServiceId::controller(), Message::GateCommand(command));
+        .send(&ServiceId::controller(), Message::GateCommand(Box::new(command)));
     controller.handle(Tick::ZERO, ControllerInput::Message(envelope), &mut out);
     controller
 }
@@ -296,7 +296,7 @@ fn ack(phase: PhaseId, from: &ServiceId) -> ControllerInput {
         unsettled: Vec::new(),
     });
     let ack = BaselineAck { phase, kind: BaselineKind::Start, outcome };
-    let body = Message::BaselineAck(ack);
+    let body = Message::BaselineAck(Box::new(ack));
     ControllerInput::Message(Outbox::new(from.clone()).send(&ServiceId::controller(), body))
 }
 

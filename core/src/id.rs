@@ -1,10 +1,13 @@
 //! Ids are newtypes, so that they cannot be mixed up.
 
+use core::cmp::Ordering;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::seed::Seed;
@@ -30,48 +33,122 @@ impl fmt::Display for PhaseId {
 
 /// The name of a service on the bus: `controller`, `conductor`, `ledger`,
 /// `gpu_telemetry/nvml`, `server_metrics/127.0.0.1:8000`, …
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ServiceId(Arc<str>);
+#[derive(Clone)]
+pub struct ServiceId(Name);
+
+/// The three that every run has cost nothing to copy and to compare.
+#[derive(Clone)]
+enum Name {
+    Controller,
+    Conductor,
+    Ledger,
+    /// Never the name of one of the three.
+    Other(Arc<str>),
+}
 
 impl ServiceId {
+    const CONTROLLER: &'static str = "controller";
+    const CONDUCTOR: &'static str = "conductor";
+    const LEDGER: &'static str = "ledger";
+
     /// The id of the service called `name`.
     #[must_use]
     pub fn new(name: impl AsRef<str>) -> Self {
-        Self(Arc::from(name.as_ref()))
+        match name.as_ref() {
+            Self::CONTROLLER => Self(Name::Controller),
+            Self::CONDUCTOR => Self(Name::Conductor),
+            Self::LEDGER => Self(Name::Ledger),
+            other => Self(Name::Other(Arc::from(other))),
+        }
     }
 
     /// The controller's id.
     #[must_use]
-    pub fn controller() -> Self {
-        static ID: LazyLock<ServiceId> = LazyLock::new(|| ServiceId::new("controller"));
-        ID.clone()
+    pub const fn controller() -> Self {
+        Self(Name::Controller)
     }
 
     /// The conductor's id.
     #[must_use]
-    pub fn conductor() -> Self {
-        static ID: LazyLock<ServiceId> = LazyLock::new(|| ServiceId::new("conductor"));
-        ID.clone()
+    pub const fn conductor() -> Self {
+        Self(Name::Conductor)
     }
 
     /// The ledger's id.
     #[must_use]
-    pub fn ledger() -> Self {
-        static ID: LazyLock<ServiceId> = LazyLock::new(|| ServiceId::new("ledger"));
-        ID.clone()
+    pub const fn ledger() -> Self {
+        Self(Name::Ledger)
     }
 
     /// The name.
     #[must_use]
+    #[inline]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Name::Controller => Self::CONTROLLER,
+            Name::Conductor => Self::CONDUCTOR,
+            Name::Ledger => Self::LEDGER,
+            Name::Other(name) => name,
+        }
+    }
+}
+
+impl PartialEq for ServiceId {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Name::Controller, Name::Controller)
+            | (Name::Conductor, Name::Conductor)
+            | (Name::Ledger, Name::Ledger) => true,
+            // Nearly always copies of one.
+            (Name::Other(one), Name::Other(two)) => Arc::ptr_eq(one, two) || one == two,
+            (Name::Controller | Name::Conductor | Name::Ledger | Name::Other(_), _) => false,
+        }
+    }
+}
+
+impl Eq for ServiceId {}
+
+impl PartialOrd for ServiceId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Ids are in the order of their names.
+impl Ord for ServiceId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for ServiceId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl fmt::Debug for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServiceId").field(&self.as_str()).finish()
+    }
+}
+
+impl Serialize for ServiceId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ServiceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
     }
 }
 
 impl fmt::Display for ServiceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -101,7 +178,7 @@ pub struct MessageId(pub u64);
 /// empty; lower-case letters, digits and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Domain(String);
+pub struct Domain(Cow<'static, str>);
 
 /// Why a text is not a result domain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,26 +212,31 @@ impl Domain {
         let bad = |c: &char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '_');
         match name.chars().find(bad) {
             Some(c) => Err(DomainError::Character(c)),
-            None => Ok(Self(name)),
+            None => Ok(Self(match name.as_str() {
+                Self::PROFILE => Cow::Borrowed(Self::PROFILE),
+                Self::TELEMETRY => Cow::Borrowed(Self::TELEMETRY),
+                Self::SERVER_METRICS => Cow::Borrowed(Self::SERVER_METRICS),
+                _ => Cow::Owned(name),
+            })),
         }
     }
 
     /// The domain of the client's own results.
     #[must_use]
-    pub fn profile() -> Self {
-        Self(Self::PROFILE.to_owned())
+    pub const fn profile() -> Self {
+        Self(Cow::Borrowed(Self::PROFILE))
     }
 
     /// The domain of GPU telemetry.
     #[must_use]
-    pub fn telemetry() -> Self {
-        Self(Self::TELEMETRY.to_owned())
+    pub const fn telemetry() -> Self {
+        Self(Cow::Borrowed(Self::TELEMETRY))
     }
 
     /// The domain of the server's counters.
     #[must_use]
-    pub fn server_metrics() -> Self {
-        Self(Self::SERVER_METRICS.to_owned())
+    pub const fn server_metrics() -> Self {
+        Self(Cow::Borrowed(Self::SERVER_METRICS))
     }
 
     /// The name.
@@ -173,7 +255,7 @@ impl TryFrom<String> for Domain {
 
 impl From<Domain> for String {
     fn from(domain: Domain) -> Self {
-        domain.0
+        domain.0.into_owned()
     }
 }
 
@@ -200,6 +282,24 @@ mod tests {
         assert_eq!("a b".parse::<Domain>(), Err(DomainError::Character(' ')));
         assert!(serde_json::from_str::<Domain>("\"\"").is_err());
         assert_eq!("profile".parse(), Ok(Domain::profile()));
+    }
+
+    #[test]
+    fn service_ids_are_their_names_however_they_came_about() {
+        for known in [ServiceId::controller(), ServiceId::conductor(), ServiceId::ledger()] {
+            let text = serde_json::to_string(&known).unwrap();
+            let read: ServiceId = serde_json::from_str(&text).unwrap();
+            assert_eq!((&read, read.as_str()), (&known, known.as_str()));
+            assert_eq!(ServiceId::new(known.as_str()), known);
+            assert_eq!(format!("{known:?}"), format!("ServiceId({:?})", known.as_str()));
+        }
+        let names = ["a", "conductor", "controller", "gpu_telemetry/nvml", "ledger", "z"];
+        for one in names {
+            for two in names {
+                let (a, b) = (ServiceId::new(one), ServiceId::new(two));
+                assert_eq!((a == b, a.cmp(&b)), (one == two, one.cmp(two)));
+            }
+        }
     }
 
     #[test]

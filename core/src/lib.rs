@@ -18,6 +18,7 @@
 //! - [`engines`]: what the metrics of the known inference engines count.
 //! - [`account`]: deltas, windows, statistics, verdicts, and `run.json`.
 //! - [`setup`]: the machines of one run, from one description.
+//! - `small`: maps and sets of a few entries.
 //! - [`planted`]: bugs for the tests of the tests, absent from every build that
 //!   does not ask for them.
 //! - [`journal`]: every input, in order; encode, decode, replay.
@@ -39,6 +40,7 @@ pub mod reading;
 pub mod record;
 pub mod seed;
 pub mod setup;
+mod small;
 pub mod time;
 pub mod timers;
 

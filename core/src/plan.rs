@@ -177,7 +177,7 @@ pub struct Limits {
     /// Time between two heartbeats of a service.
     #[serde(with = "crate::time::seconds")]
     pub heartbeat: Duration,
-    /// So many heartbeats missed in a row and the service is evicted.
+    /// So many heartbeats missed in a row and the service is evicted; at least 1.
     pub heartbeat_misses: u32,
     /// After credits are complete, how long the ledger waits for records.
     #[serde(with = "crate::time::seconds")]
@@ -349,6 +349,7 @@ impl RunPlan {
         limits: Limits,
     ) -> Result<Self, PlanError> {
         check_gate(&gate)?;
+        check_limits(&limits)?;
         if phases.is_empty() {
             return Err(PlanError::new("phases", "is empty", "give at least one phase"));
         }
@@ -407,6 +408,15 @@ fn check_gate(gate: &GatePlan) -> Result<(), PlanError> {
             format!("{:?} is longer than gate.timeout {:?}", gate.settle_timeout, gate.timeout),
             "settling is part of the gate's time: lower it, or raise gate.timeout",
         ));
+    }
+    Ok(())
+}
+
+fn check_limits(limits: &Limits) -> Result<(), PlanError> {
+    if limits.heartbeat_misses == 0 {
+        // A conductor whose last words were lost would be waited for for ever.
+        let remedy = "give at least 1: without it nobody finds out that a service is gone";
+        return Err(PlanError::new("limits.heartbeat_misses", "is 0", remedy));
     }
     Ok(())
 }
@@ -581,6 +591,20 @@ mod tests {
         assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(Some(DEFAULT_GRACE)));
         let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), Limits::default());
         assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(None));
+    }
+
+    #[test]
+    fn silence_is_always_looked_for() {
+        let limits = Limits { heartbeat_misses: 0, ..Limits::default() };
+        let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), limits);
+        assert_eq!(
+            plan.map_err(|e| e.to_string()),
+            Err(
+                "limits.heartbeat_misses: is 0; give at least 1: without it nobody finds out that \
+                 a service is gone"
+                    .to_owned()
+            )
+        );
     }
 
     #[test]

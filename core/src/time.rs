@@ -50,8 +50,10 @@ impl Tick {
 
 /// A duration in nanoseconds, saturating at `u64::MAX` (584 years).
 #[must_use]
-pub fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+#[inline]
+pub const fn nanos(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(duration.subsec_nanos() as u64)
 }
 
 impl Add<Duration> for Tick {

@@ -35,11 +35,14 @@ const PERCENTILES: [u64; 4] = [50, 90, 95, 99];
 ///
 /// Count, minimum, maximum, average and standard deviation are of all values,
 /// however many there are (Neumaier's compensated sum; Welford's recurrence for
-/// the sum of squared deviations).
+/// the sum of squared deviations). As long as the values themselves are kept they
+/// are summed when that is asked for, in the order in which they came: a push is
+/// nothing but a push.
 #[derive(Debug, Clone)]
 pub struct Series {
     limit: usize,
     store: Store,
+    /// So many values are in the sums; of exact ones, those at the front.
     count: u64,
     sum: f64,
     compensation: f64,
@@ -54,6 +57,9 @@ enum Store {
     Exact(Vec<f64>),
     Folded(Box<Folded>),
 }
+
+/// So many values there is room for at first.
+const ROOM: usize = 16;
 
 /// Values beyond the exact limit. Those that the histogram cannot hold are
 /// counted beside it: a percentile that falls among them is not known.
@@ -92,6 +98,37 @@ impl Series {
         if !value.is_finite() {
             return false;
         }
+        match &mut self.store {
+            Store::Exact(values) => {
+                if values.capacity() == 0 {
+                    values.reserve_exact(ROOM.min(self.limit.saturating_add(1)));
+                }
+                values.push(value);
+                if values.len() > self.limit {
+                    self.fold();
+                }
+            }
+            Store::Folded(folded) => {
+                folded.push(value);
+                self.add(value);
+            }
+        }
+        true
+    }
+
+    /// Adds the values that are not in the sums yet.
+    fn add_up(&mut self) {
+        let Store::Exact(values) = &mut self.store else { return };
+        let values = std::mem::take(values);
+        let added = usize::try_from(self.count).unwrap_or(usize::MAX);
+        for value in values.iter().skip(added) {
+            self.add(*value);
+        }
+        self.store = Store::Exact(values);
+    }
+
+    /// Adds a value to the sums.
+    fn add(&mut self, value: f64) {
         self.count += 1;
         let sum = self.sum + value;
         self.compensation += if self.sum.abs() >= value.abs() {
@@ -105,22 +142,15 @@ impl Series {
         self.m2 += deviation * (value - self.mean);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
-        match &mut self.store {
-            Store::Exact(values) => {
-                values.push(value);
-                if values.len() > self.limit {
-                    self.fold();
-                }
-            }
-            Store::Folded(folded) => folded.push(value),
-        }
-        true
     }
 
     /// How many values there are.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count
+        match &self.store {
+            Store::Exact(values) => values.len() as u64,
+            Store::Folded(_) => self.count,
+        }
     }
 
     /// Whether percentiles are exact.
@@ -131,6 +161,7 @@ impl Series {
 
     /// The statistics. Without values the count is 0 and all else unknown.
     pub fn stats(&mut self, unit: &str) -> MetricStats {
+        self.add_up();
         if self.count == 0 {
             return unknown(unit);
         }
@@ -176,6 +207,7 @@ impl Series {
     fn fold(&mut self) {
         // The bounds are valid constants (a test folds), so there always is one.
         let Ok(histogram) = Histogram::new_with_bounds(1, MAX_STEP, 3) else { return };
+        self.add_up();
         let mut folded = Folded { histogram, below: 0 };
         if let Store::Exact(values) = &self.store {
             for value in values {

@@ -1,7 +1,6 @@
 //! The collector: one source, read on a timer and when a boundary asks.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use super::io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 use super::sampling::{Answer, Due, Sampling};
@@ -14,6 +13,7 @@ use crate::message::{
 };
 use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
+use crate::small::SmallMap;
 use crate::time::{Tick, nanos};
 use crate::timers::TimerTable;
 
@@ -93,8 +93,8 @@ pub struct Collector {
     /// The periodic reading that is under way.
     periodic: Option<ReadId>,
     settling: Settling,
-    open: BTreeMap<BoundaryMark, Sampling>,
-    answers: BTreeMap<BoundaryMark, (MessageId, Answer)>,
+    open: SmallMap<BoundaryMark, Sampling>,
+    answers: SmallMap<BoundaryMark, (MessageId, Answer)>,
     handed_in: Option<MessageId>,
     disabled: Option<String>,
     readings: u64,
@@ -123,8 +123,8 @@ impl Collector {
             started: Tick::ZERO,
             next_read: 0,
             periodic: None,
-            open: BTreeMap::new(),
-            answers: BTreeMap::new(),
+            open: SmallMap::new(),
+            answers: SmallMap::new(),
             handed_in: None,
             disabled: None,
             readings: 0,
@@ -258,7 +258,7 @@ impl Collector {
             Err(error) => Err(error.clone()),
         };
         let ack = BaselineAck { phase: mark.phase, kind: mark.kind, outcome };
-        self.say(Message::BaselineAck(ack), before, out)
+        self.say(Message::BaselineAck(Box::new(ack)), before, out)
     }
 
     /// Says something to the controller: new, or `before` once more.
@@ -279,17 +279,18 @@ impl Collector {
 
     /// Gives the answer of a boundary that has one, and keeps it.
     fn conclude(&mut self, mark: BoundaryMark, out: &mut impl Sink<CollectorEffect>) {
-        let Some(answer) = self.open.get(&mark).and_then(|s| s.answer().cloned()) else {
+        if self.open.get(&mark).is_none_or(|sampling| sampling.answer().is_none()) {
             return;
-        };
-        if let Some(sampling) = self.open.remove(&mark)
-            && answer.is_ok()
+        }
+        let Some(sampling) = self.open.remove(&mark) else { return };
+        if sampling.answer().is_some_and(Result::is_ok)
             && let Some((expected, stamp, judgement)) = sampling.closing()
             && let Some(seen) = &stamp.seen
         {
             self.settling.close(expected, seen, judgement);
         }
         self.settling.answered(mark.kind);
+        let Some(answer) = sampling.into_answer() else { return };
         if let Ok((read, _)) = &answer {
             let BoundaryMark { phase, kind } = mark;
             out.push(CollectorEffect::Baseline { read: *read, phase, kind });
@@ -447,8 +448,8 @@ impl Collector {
     }
 
     fn fire_boundaries(&mut self, now: Tick, out: &mut impl Sink<CollectorEffect>) {
-        let marks: Vec<BoundaryMark> = self.open.keys().copied().collect();
-        for mark in marks {
+        let mut place = 0;
+        while let Some(mark) = self.open.key_at(place).copied() {
             match self.open.get_mut(&mark).and_then(|s| s.due(now)) {
                 None => {}
                 Some(Due::Read) => {
@@ -465,6 +466,10 @@ impl Collector {
                     }
                     self.conclude(mark, out);
                 }
+            }
+            // Unless it is answered, and out of the way.
+            if self.open.key_at(place) == Some(&mark) {
+                place += 1;
             }
         }
     }

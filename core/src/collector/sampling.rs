@@ -184,6 +184,11 @@ impl Sampling {
         self.answer.as_ref()
     }
 
+    /// The answer, once there is one, for good.
+    pub(super) fn into_answer(self) -> Option<Answer> {
+        self.answer
+    }
+
     /// The next moment at which something is due.
     pub(super) fn deadline(&self) -> Option<Tick> {
         match self.state {

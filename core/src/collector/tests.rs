@@ -102,7 +102,7 @@ impl Rig {
     }
 
     fn ask(&mut self, index: usize, kind: BaselineKind, budget: u64, settle: u64) {
-        self.say(Message::BaselineRequest(request(index, kind, budget, settle)));
+        self.say(Message::BaselineRequest(Box::new(request(index, kind, budget, settle))));
     }
 
     fn stamp(&self, read: u64, hash: Option<u64>) -> ReadStamp {
@@ -166,7 +166,7 @@ impl Rig {
             let Message::BaselineAck(ack) = m else {
                 return None;
             };
-            Some(ack)
+            Some(*ack)
         });
         acks.collect()
     }

@@ -172,7 +172,7 @@ impl Conductor {
         match message {
             Message::Begin => self.begin(true, out),
             Message::GateGranted(granted) => {
-                self.drive_gates(now, Some(GateInput::Granted(granted)), out);
+                self.drive_gates(now, Some(GateInput::Granted(*granted)), out);
             }
             Message::Shutdown { .. } => match self.step(RunEvent::Shutdown) {
                 Some(RunState::Finished) => self.finish(out),

@@ -314,7 +314,7 @@ impl Conductor {
         let Some(phase) = found.and_then(|index| self.phases.get_mut(index)) else { return };
         let (index, kind) = (phase.index, command.kind);
         let message = phase.command(kind);
-        let body = Message::GateCommand(command);
+        let body = Message::GateCommand(Box::new(command));
         let envelope = match *message {
             Some(id) => self.member.resend(id, &ServiceId::controller(), body),
             None => {

@@ -4,8 +4,6 @@
 //! Nothing that arrives twice, late or from nowhere changes a decision; it is
 //! counted and, where it says something about a boundary, recorded there.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use super::boundary::{AckEffect, Boundary, BoundaryEvent, BoundaryState};
@@ -18,6 +16,7 @@ use crate::message::{
 use crate::plan::{GatePlan, PhasePlan};
 use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
+use crate::small::{SmallMap, SmallSet};
 use crate::time::Tick;
 use crate::timers::TimerTable;
 
@@ -125,14 +124,14 @@ impl TimerKey for BaselineTimer {
 #[derive(Debug, Clone)]
 pub struct BaselineCoordinator {
     gate: GatePlan,
-    boundaries: BTreeMap<BoundaryMark, Boundary>,
+    boundaries: SmallMap<BoundaryMark, Boundary>,
     order: Vec<BoundaryMark>,
-    open: BTreeSet<BoundaryMark>,
+    open: SmallSet<BoundaryMark>,
     timers: TimerTable<BaselineTimer>,
     odd: OddAcks,
     now: Tick,
     /// Boundaries that do not hold load.
-    unheld: BTreeSet<BoundaryMark>,
+    unheld: SmallSet<BoundaryMark>,
 }
 
 impl BaselineCoordinator {
@@ -141,13 +140,13 @@ impl BaselineCoordinator {
     pub fn new(gate: GatePlan) -> Self {
         Self {
             gate,
-            boundaries: BTreeMap::new(),
+            boundaries: SmallMap::new(),
             order: Vec::new(),
-            open: BTreeSet::new(),
+            open: SmallSet::new(),
             timers: TimerTable::default(),
             odd: OddAcks::default(),
             now: Tick::ZERO,
-            unheld: BTreeSet::new(),
+            unheld: SmallSet::new(),
         }
     }
 
@@ -276,7 +275,7 @@ impl BaselineCoordinator {
         let Some(boundary) = self.boundaries.get_mut(&mark) else {
             return;
         };
-        if boundary.pending().is_empty() {
+        if boundary.resolved() {
             self.close(now, mark, BoundaryEvent::Resolved, ReleasedBy::AllAcked, out);
         } else if boundary.said.is_some() {
             say_waiting(boundary, out);
@@ -307,11 +306,9 @@ impl BaselineCoordinator {
         let Some(boundary) = self.boundaries.get_mut(&mark) else {
             return;
         };
-        for to in boundary.pending() {
-            if let Some((request, message)) = boundary.ask(now, &to) {
-                out.push(BaselineEffect::Ask { to, request, message });
-            }
-        }
+        boundary.ask_pending(now, |to, request, message| {
+            out.push(BaselineEffect::Ask { to: to.clone(), request, message });
+        });
     }
 
     fn restarted(&mut self, now: Tick, service: ServiceId, out: &mut impl Sink<BaselineEffect>) {
@@ -320,7 +317,7 @@ impl BaselineCoordinator {
                 continue;
             };
             // Past its deadline the timeout decides, in this same call.
-            let waiting = boundary.pending().contains(&service) && boundary.deadline > now;
+            let waiting = boundary.waits_for(&service) && boundary.deadline > now;
             if waiting && let Some((request, message)) = boundary.ask(now, &service) {
                 out.push(BaselineEffect::Ask { to: service.clone(), request, message });
             }
@@ -333,7 +330,6 @@ impl BaselineCoordinator {
 
     fn fire(&mut self, now: Tick, out: &mut impl Sink<BaselineEffect>) {
         self.now = self.now.max(now);
-        self.rearm();
         while self.timers.pop_due(now).is_some() {
             for mark in self.open_marks() {
                 let Some(boundary) = self.boundaries.get_mut(&mark) else {
@@ -356,9 +352,12 @@ impl BaselineCoordinator {
     }
 
     fn rearm(&mut self) {
-        let open = || self.open.iter().filter_map(|mark| self.boundaries.get(mark));
-        let timeout = open().map(|b| b.deadline).min();
-        let retry = open().map(|b| b.retry).min();
+        let (mut timeout, mut retry) = (None, None);
+        for boundary in self.open.iter().filter_map(|mark| self.boundaries.get(mark)) {
+            let earlier = |before: Option<Tick>, at| before.map_or(at, |before| before.min(at));
+            timeout = Some(earlier(timeout, boundary.deadline));
+            retry = Some(earlier(retry, boundary.retry));
+        }
         self.timers.set_or_clear(BaselineTimer::Timeout, timeout);
         self.timers.set_or_clear(BaselineTimer::Retry, retry);
     }
@@ -397,6 +396,7 @@ impl Machine for BaselineCoordinator {
                 }
             }
         }
+        self.rearm();
         self.fire(now, out);
     }
 

@@ -1,7 +1,6 @@
 //! One boundary: who was asked, how each stands, when it was closed.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +13,7 @@ use crate::message::{
 use crate::plan::GatePlan;
 use crate::planted::{Bug, is_planted};
 use crate::reading::BoundaryMark;
+use crate::small::SmallMap;
 use crate::time::Tick;
 
 /// The first repetition of an unanswered request comes after this long.
@@ -99,6 +99,12 @@ pub(super) struct Asked {
     pub(super) message: Option<MessageId>,
 }
 
+impl Asked {
+    fn is_pending(&self) -> bool {
+        matches!(self.status, CollectorStatus::Pending)
+    }
+}
+
 /// A boundary that was asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Boundary {
@@ -106,7 +112,7 @@ pub(super) struct Boundary {
     pub(super) state: BoundaryState,
     pub(super) deadline: Tick,
     pub(super) retry: Tick,
-    pub(super) asked: BTreeMap<ServiceId, Asked>,
+    pub(super) asked: SmallMap<ServiceId, Asked>,
     /// The last list of unanswered collectors that was reported.
     pub(super) said: Option<Vec<ServiceId>>,
     command: GateCommand,
@@ -169,9 +175,34 @@ impl Boundary {
         self.backoff = (self.backoff * 2).min(LONGEST_RETRY);
     }
 
+    /// Who has not answered, in the order of the ids.
     pub(super) fn pending(&self) -> Vec<ServiceId> {
-        let waiting = self.asked.iter().filter(|(_, a)| a.status == CollectorStatus::Pending);
+        let waiting = self.asked.iter().filter(|(_, asked)| asked.is_pending());
         waiting.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether everybody has answered.
+    pub(super) fn resolved(&self) -> bool {
+        !self.asked.values().any(Asked::is_pending)
+    }
+
+    /// Whether the answer of `collector` is waited for.
+    pub(super) fn waits_for(&self, collector: &ServiceId) -> bool {
+        self.asked.get(collector).is_some_and(Asked::is_pending)
+    }
+
+    /// The next request to everybody who has not answered, each with the
+    /// message id of the ones before.
+    pub(super) fn ask_pending(
+        &mut self,
+        now: Tick,
+        mut ask: impl FnMut(&ServiceId, BaselineRequest, Option<MessageId>),
+    ) {
+        let request = self.request(now);
+        for (collector, asked) in self.asked.iter_mut().filter(|(_, asked)| asked.is_pending()) {
+            asked.attempts = asked.attempts.saturating_add(1);
+            ask(collector, BaselineRequest { attempt: asked.attempts, ..request }, asked.message);
+        }
     }
 
     /// The next request to `collector`, with the message id of the ones before.
@@ -180,18 +211,22 @@ impl Boundary {
         now: Tick,
         collector: &ServiceId,
     ) -> Option<(BaselineRequest, Option<MessageId>)> {
+        let request = self.request(now);
         let asked = self.asked.get_mut(collector)?;
         asked.attempts = asked.attempts.saturating_add(1);
+        Some((BaselineRequest { attempt: asked.attempts, ..request }, asked.message))
+    }
+
+    fn request(&self, now: Tick) -> BaselineRequest {
         let budget = self.deadline.since(now);
-        let request = BaselineRequest {
+        BaselineRequest {
             phase: self.command.phase,
             kind: self.command.kind,
-            attempt: asked.attempts,
+            attempt: 0,
             budget,
             settle: self.settle.min(budget),
             tally: self.command.tally,
-        };
-        Some((request, asked.message))
+        }
     }
 
     pub(super) fn ack(&mut self, now: Tick, from: &ServiceId, ack: BaselineAck) -> AckEffect {
@@ -231,7 +266,7 @@ impl Boundary {
     /// Takes `service` out, if its answer is waited for.
     pub(super) fn evict(&mut self, service: &ServiceId, reason: &str) -> bool {
         match self.asked.get_mut(service) {
-            Some(asked) if asked.status == CollectorStatus::Pending => {
+            Some(asked) if asked.is_pending() => {
                 asked.status = CollectorStatus::Evicted { reason: reason.to_owned() };
                 true
             }
@@ -241,7 +276,7 @@ impl Boundary {
 
     pub(super) fn close(&mut self, now: Tick, by: ReleasedBy) {
         for asked in self.asked.values_mut() {
-            if asked.status == CollectorStatus::Pending {
+            if asked.is_pending() {
                 asked.status = CollectorStatus::Missing;
             }
         }

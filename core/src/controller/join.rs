@@ -8,6 +8,7 @@ use super::report::DomainReport;
 use crate::id::{Domain, ServiceId};
 use crate::machine::{Step, Transitions};
 use crate::message::DomainSummary;
+use crate::small::SmallMap;
 
 /// How a producer stands in a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +94,21 @@ impl Producer {
     }
 }
 
+/// The producers of one domain.
+#[derive(Debug, Clone, Default)]
+struct Producers {
+    entries: SmallMap<ServiceId, Producer>,
+    /// How the domain stood when that was last said.
+    said: Option<Standing>,
+    /// Somebody stands differently since then.
+    changed: bool,
+}
+
 /// The result join coordinator. It has no time of its own: the controller says
 /// when somebody has owed for too long.
 #[derive(Debug, Clone, Default)]
 pub struct ResultJoin {
-    domains: BTreeMap<Domain, BTreeMap<ServiceId, Producer>>,
-    said: BTreeMap<Domain, Standing>,
+    domains: SmallMap<Domain, Producers>,
     /// Something has changed since [`ResultJoin::changes`] was last asked: it is
     /// asked after every input, and nearly always for nothing.
     changed: bool,
@@ -112,12 +122,15 @@ impl ResultJoin {
         event: ProducerEvent,
         entry: Producer,
     ) -> bool {
-        let known = self.domains.get(domain).and_then(|producers| producers.get(producer));
+        let known = self.domains.get(domain).and_then(|producers| producers.entries.get(producer));
         match Producer::state(known).step(event) {
             Step::To(_) => {
-                let producers = self.domains.entry(domain.clone()).or_default();
-                producers.insert(producer.clone(), entry);
-                self.changed = true;
+                self.domains.insert_if_new(domain.clone(), Producers::default);
+                if let Some(producers) = self.domains.get_mut(domain) {
+                    producers.entries.insert(producer.clone(), entry);
+                    producers.changed = true;
+                    self.changed = true;
+                }
                 true
             }
             Step::NoOp | Step::Invalid => false,
@@ -148,7 +161,7 @@ impl ResultJoin {
     #[must_use]
     pub fn owes(&self, producer: &ServiceId) -> bool {
         let owing = |entry: Option<&Producer>| Producer::state(entry) == ProducerState::Owing;
-        self.domains.values().any(|producers| owing(producers.get(producer)))
+        self.domains.values().any(|producers| owing(producers.entries.get(producer)))
     }
 
     /// Everybody who owes a result, in the order of the ids.
@@ -164,14 +177,14 @@ impl ResultJoin {
     #[must_use]
     pub fn settled(&self) -> bool {
         let owing = |p: &Producer| Producer::state(Some(p)) == ProducerState::Owing;
-        !self.domains.values().any(|producers| producers.values().any(owing))
+        !self.domains.values().any(|producers| producers.entries.values().any(owing))
     }
 
     /// Whether `domain` has producers and every one has handed in its result.
     #[must_use]
     pub fn joined(&self, domain: &Domain) -> bool {
         let joined = |p: &Producer| Producer::state(Some(p)) == ProducerState::Joined;
-        self.domains.get(domain).is_some_and(|producers| producers.values().all(joined))
+        self.domains.get(domain).is_some_and(|producers| producers.entries.values().all(joined))
     }
 
     /// What has changed since this was last asked; each change is said once.
@@ -180,10 +193,13 @@ impl ResultJoin {
         if !std::mem::take(&mut self.changed) {
             return changes;
         }
-        for (domain, producers) in &self.domains {
+        for (domain, producers) in self.domains.iter_mut() {
+            if !std::mem::take(&mut producers.changed) {
+                continue;
+            }
             let standing = standing(producers);
-            if self.said.get(domain) != Some(&standing) {
-                self.said.insert(domain.clone(), standing.clone());
+            if producers.said.as_ref() != Some(&standing) {
+                producers.said = Some(standing.clone());
                 changes.push(JoinChange { domain: domain.clone(), standing });
             }
         }
@@ -193,9 +209,9 @@ impl ResultJoin {
     /// How every domain was joined.
     #[must_use]
     pub fn report(&self) -> BTreeMap<Domain, DomainReport> {
-        let report = |producers: &BTreeMap<ServiceId, Producer>| {
+        let report = |producers: &Producers| {
             let mut report = DomainReport { pending: pending(producers), ..Default::default() };
-            for (id, producer) in producers {
+            for (id, producer) in producers.entries.iter() {
                 match producer {
                     Producer::Owing => {}
                     Producer::Joined(summary) => {
@@ -212,16 +228,16 @@ impl ResultJoin {
     }
 }
 
-fn in_state(producers: &BTreeMap<ServiceId, Producer>, state: ProducerState) -> Vec<ServiceId> {
-    let matching = producers.iter().filter(|(_, p)| Producer::state(Some(p)) == state);
+fn in_state(producers: &Producers, state: ProducerState) -> Vec<ServiceId> {
+    let matching = producers.entries.iter().filter(|(_, p)| Producer::state(Some(p)) == state);
     matching.map(|(id, _)| id.clone()).collect()
 }
 
-fn pending(producers: &BTreeMap<ServiceId, Producer>) -> Vec<ServiceId> {
+fn pending(producers: &Producers) -> Vec<ServiceId> {
     in_state(producers, ProducerState::Owing)
 }
 
-fn standing(producers: &BTreeMap<ServiceId, Producer>) -> Standing {
+fn standing(producers: &Producers) -> Standing {
     let pending = pending(producers);
     let evicted = in_state(producers, ProducerState::Evicted);
     if !pending.is_empty() {

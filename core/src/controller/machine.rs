@@ -2,11 +2,10 @@
 //! the readiness barrier to the shutdown.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::{BaselineCoordinator, BaselineInput};
+use super::baseline::{BaselineCoordinator, BaselineEffect, BaselineInput};
 use super::ending::seconds;
 use super::event::{ControllerEffect, ControllerEvent, ControllerInput, Milestone};
 use super::join::ResultJoin;
@@ -21,6 +20,7 @@ use crate::message::{
 };
 use crate::plan::{Limits, RunPlan};
 use crate::reading::BoundaryMark;
+use crate::small::{SmallMap, SmallSet};
 use crate::time::Tick;
 use crate::timers::TimerTable;
 
@@ -59,21 +59,23 @@ impl TimerKey for ControllerTimer {
 pub struct Controller {
     pub(super) outbox: Outbox,
     pub(super) limits: Limits,
-    pub(super) phases: BTreeSet<PhaseId>,
+    pub(super) phases: SmallSet<PhaseId>,
     pub(super) state: RunState,
     pub(super) registry: Registry,
     pub(super) baseline: BaselineCoordinator,
+    /// What the coordinator asks for, kept for its memory alone.
+    pub(super) asked: Vec<BaselineEffect>,
     pub(super) join: ResultJoin,
     pub(super) timers: TimerTable<ControllerTimer>,
     pub(super) credits: Option<CreditsComplete>,
     pub(super) shutdown: Option<ShutdownReason>,
     pub(super) not_ready: Vec<ServiceId>,
     pub(super) evictions: Vec<Eviction>,
-    pub(super) milestones: BTreeSet<(PhaseId, Milestone)>,
+    pub(super) milestones: SmallSet<(PhaseId, Milestone)>,
     /// The conductor has asked for a gate or started a phase.
     pub(super) begun: bool,
     pub(super) begin: Option<MessageId>,
-    pub(super) grants: BTreeMap<BoundaryMark, MessageId>,
+    pub(super) grants: SmallMap<BoundaryMark, MessageId>,
 }
 
 impl Controller {
@@ -81,7 +83,7 @@ impl Controller {
     /// expected.
     ///
     /// A service is silent after `limits.heartbeat × limits.heartbeat_misses`
-    /// without a message; where that is zero, silence is not looked for.
+    /// without a message; where heartbeats take no time, silence is not looked for.
     #[must_use]
     pub fn new(plan: &RunPlan, expected: Vec<Expected>) -> Self {
         let mut registry = Registry::default();
@@ -100,16 +102,17 @@ impl Controller {
             state: RunState::New,
             registry,
             baseline: BaselineCoordinator::new(*plan.gate()).for_phases(plan.phases()),
+            asked: Vec::new(),
             join,
             timers: TimerTable::default(),
             credits: None,
             shutdown: None,
             not_ready: Vec::new(),
             evictions: Vec::new(),
-            milestones: BTreeSet::new(),
+            milestones: SmallSet::new(),
             begun: false,
             begin: None,
-            grants: BTreeMap::new(),
+            grants: SmallMap::new(),
         }
     }
 
@@ -169,9 +172,9 @@ impl Controller {
             }
             Message::Status(status) => self.status(now, &from, status, out),
             Message::Heartbeat(beat) => self.heartbeat(now, &from, beat, out),
-            Message::GateCommand(command) => self.gate(now, from, command, out),
+            Message::GateCommand(command) => self.gate(now, from, *command, out),
             Message::BaselineAck(ack) => {
-                self.baseline(now, BaselineInput::Ack { from, ack }, out);
+                self.baseline(now, BaselineInput::Ack { from, ack: *ack }, out);
             }
             Message::PhaseStarted(progress) => {
                 self.begun = true;
@@ -316,7 +319,7 @@ impl Controller {
         self.begun = true;
         if self.ended() {
             let refused = GateGranted { phase, kind, outcome: Err(GateRefusal::ShuttingDown) };
-            let envelope = self.outbox.send(&from, Message::GateGranted(refused));
+            let envelope = self.outbox.send(&from, Message::GateGranted(Box::new(refused)));
             out.push(ControllerEffect::Send(envelope));
             return;
         }
@@ -365,7 +368,7 @@ impl Controller {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 ControllerTimer::Baseline => {
-                    let mut effects = Vec::new();
+                    let mut effects = std::mem::take(&mut self.asked);
                     self.baseline.handle_timeout(now, &mut effects);
                     self.baseline_effects(effects, out);
                 }

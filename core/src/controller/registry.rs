@@ -1,13 +1,13 @@
 //! Who is there, what each can do, and who has gone silent.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Domain, MessageId, ServiceId};
 use crate::machine::{Step, Transitions};
 use crate::message::{Capability, Register};
+use crate::small::SmallMap;
 use crate::time::Tick;
 
 /// How a service stands.
@@ -149,13 +149,13 @@ pub enum Registration {
 /// Every service that is expected or was heard of.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    services: BTreeMap<ServiceId, Service>,
+    services: SmallMap<ServiceId, Service>,
 }
 
 impl Registry {
     /// Adds a service that the plan has.
     pub fn expect(&mut self, id: ServiceId, capabilities: Vec<Capability>) {
-        self.services.entry(id).or_insert_with(|| Service::new(capabilities, true));
+        self.services.insert_if_new(id, || Service::new(capabilities, true));
     }
 
     /// The service called `id`.
@@ -195,10 +195,13 @@ impl Registry {
 
     /// A registration has arrived. Idempotent.
     pub fn register(&mut self, now: Tick, id: &ServiceId, register: &Register) -> Registration {
-        let service = self
-            .services
-            .entry(id.clone())
-            .or_insert_with(|| Service::new(register.capabilities.clone(), false));
+        if !self.services.contains_key(id) {
+            let service = Service::new(register.capabilities.clone(), false);
+            self.services.insert(id.clone(), service);
+        }
+        let Some(service) = self.services.get_mut(id) else {
+            return Registration::Stale;
+        };
         if service.registered && register.incarnation < service.incarnation {
             return Registration::Stale;
         }
@@ -207,7 +210,9 @@ impl Registry {
         service.heard = service.heard.max(now);
         service.registered = true;
         service.incarnation = register.incarnation;
-        service.capabilities.clone_from(&register.capabilities);
+        if service.capabilities != register.capabilities {
+            service.capabilities.clone_from(&register.capabilities);
+        }
         match (service.state.step(event), restart) {
             (Step::To(next), false) => {
                 service.state = next;
@@ -283,7 +288,8 @@ impl Registry {
     /// The moment at which the next service counts as silent.
     #[must_use]
     pub fn next_silence(&self, silence: Duration) -> Option<Tick> {
-        self.services.values().filter(|s| s.present()).map(|s| s.heard + silence).min()
+        let present = self.services.values().filter(|s| s.present());
+        present.map(|s| s.heard).min().map(|heard| heard + silence)
     }
 }
 

@@ -64,21 +64,22 @@ impl Controller {
         input: BaselineInput,
         out: &mut impl Sink<ControllerEffect>,
     ) {
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.asked);
         self.baseline.handle(now, input, &mut effects);
         self.baseline_effects(effects, out);
     }
 
     pub(super) fn baseline_effects(
         &mut self,
-        effects: Vec<BaselineEffect>,
+        mut effects: Vec<BaselineEffect>,
         out: &mut impl Sink<ControllerEffect>,
     ) {
-        for effect in effects {
+        for effect in effects.drain(..) {
             let event = match effect {
                 BaselineEffect::Ask { to, request, message } => {
                     let mark = BoundaryMark { phase: request.phase, kind: request.kind };
-                    let id = self.say(&to, Message::BaselineRequest(request), message, out);
+                    let id =
+                        self.say(&to, Message::BaselineRequest(Box::new(request)), message, out);
                     self.baseline.sent(mark, &to, id);
                     if let Some(service) = self.registry.get_mut(&to) {
                         service.asked = true;
@@ -90,7 +91,7 @@ impl Controller {
                     let BoundaryMark { phase, kind } = mark;
                     let granted = GateGranted { phase, kind, outcome: Ok(outcome.clone()) };
                     let before = self.grants.get(&mark).copied();
-                    let id = self.say(&to, Message::GateGranted(granted), before, out);
+                    let id = self.say(&to, Message::GateGranted(Box::new(granted)), before, out);
                     self.grants.insert(mark, id);
                     if again {
                         continue;
@@ -109,5 +110,6 @@ impl Controller {
             };
             out.push(ControllerEffect::Report(event));
         }
+        self.asked = effects;
     }
 }

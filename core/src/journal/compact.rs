@@ -74,22 +74,28 @@ pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result
     flags |= (MOMENTS..).zip(moments).map(|(bit, moment)| absent(moment, bit)).sum::<u64>();
     flags |= absent(r.prompt_tokens, PROMPT) | absent(r.output_tokens, OUTPUT);
 
-    let mut numbers = Vec::with_capacity(MOST);
-    numbers.extend([flags, r.credit.phase.into(), r.credit.number.into()]);
-    numbers.extend(r.status.map(|status| zigzag(status.into(), OK)));
-    numbers.push(r.planned.0);
+    let there = [r.status.is_some(), r.prompt_tokens.is_some(), r.output_tokens.is_some()];
+    let optional = moments.iter().filter(|moment| moment.is_some()).count()
+        + there.iter().filter(|there| **there).count();
+    let mut tuple = serializer.serialize_tuple(MOST - moments.len() - there.len() + optional)?;
+    for number in [flags, r.credit.phase.into(), r.credit.number.into()] {
+        tuple.serialize_element(&number)?;
+    }
+    if let Some(status) = r.status {
+        tuple.serialize_element(&zigzag(status.into(), OK))?;
+    }
+    tuple.serialize_element(&r.planned.0)?;
     let mut last = r.planned;
     for moment in [Some(r.started)].into_iter().chain(moments).chain([Some(r.ended)]).flatten() {
-        numbers.push(zigzag(moment.0, last.0));
+        tuple.serialize_element(&zigzag(moment.0, last.0))?;
         last = moment;
     }
-    numbers.push(r.chunks.into());
-    numbers.extend(r.prompt_tokens.map(u64::from));
-    numbers.extend(r.output_tokens.map(|n| zigzag(n.into(), r.chunks.into())));
-
-    let mut tuple = serializer.serialize_tuple(numbers.len())?;
-    for number in &numbers {
-        tuple.serialize_element(number)?;
+    tuple.serialize_element(&u64::from(r.chunks))?;
+    if let Some(tokens) = r.prompt_tokens {
+        tuple.serialize_element(&u64::from(tokens))?;
+    }
+    if let Some(tokens) = r.output_tokens {
+        tuple.serialize_element(&zigzag(tokens.into(), r.chunks.into()))?;
     }
     tuple.end()
 }

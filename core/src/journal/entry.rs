@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,7 +57,78 @@ impl fmt::Debug for Kind {
 /// [`JournalError::Encode`] if the type is one that postcard cannot hold:
 /// flattened or internally tagged, without a `with` module of its own.
 pub fn encode_input<T: Serialize>(input: &T) -> Result<Vec<u8>, JournalError> {
-    postcard::to_allocvec(input).map_err(|e| JournalError::Encode(e.to_string()))
+    let bytes = Bytes(Vec::with_capacity(ROOM));
+    postcard::serialize_with_flavor(input, bytes).map_err(|e| JournalError::Encode(e.to_string()))
+}
+
+/// A credit or a record needs no more than this.
+const ROOM: usize = 64;
+
+/// Bytes with room from the start.
+struct Bytes(Vec<u8>);
+
+impl Flavor for Bytes {
+    type Output = Vec<u8>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
+/// The CRC-32 of bytes that nobody keeps.
+struct Checksum {
+    hasher: crc32fast::Hasher,
+    /// What is not hashed yet.
+    waiting: [u8; ROOM],
+    used: usize,
+}
+
+impl Checksum {
+    fn hash(&mut self) {
+        self.hasher.update(self.waiting.get(..self.used).unwrap_or_default());
+        self.used = 0;
+    }
+}
+
+impl Flavor for Checksum {
+    type Output = u32;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if self.used + bytes.len() > ROOM {
+            self.hash();
+        }
+        match self.waiting.get_mut(self.used..self.used + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.used += bytes.len();
+            }
+            None => self.hasher.update(bytes),
+        }
+        Ok(())
+    }
+
+    fn finalize(mut self) -> postcard::Result<u32> {
+        self.hash();
+        Ok(self.hasher.finalize())
+    }
 }
 
 /// Reads what [`encode_input`] wrote.
@@ -80,7 +152,9 @@ pub fn digest<E: Serialize>(effects: &[E]) -> Result<u32, JournalError> {
     if effects.is_empty() {
         return Ok(0);
     }
-    Ok(crc32fast::hash(&encode_input(&effects)?).max(1))
+    let checksum = Checksum { hasher: crc32fast::Hasher::new(), waiting: [0; ROOM], used: 0 };
+    let digest = postcard::serialize_with_flavor(&effects, checksum);
+    digest.map(|digest| digest.max(1)).map_err(|e| JournalError::Encode(e.to_string()))
 }
 
 /// The head's bits; the node's number is above them.
@@ -145,6 +219,15 @@ mod tests {
         assert_eq!(digest::<u8>(&[]), Ok(0));
         assert_ne!(digest(&[0_u8]), Ok(0));
         assert_ne!(digest(&[1_u8, 2]), digest(&[2_u8, 1]));
+    }
+
+    #[test]
+    fn a_digest_is_the_checksum_of_what_the_effects_would_be_written_as() {
+        let long = "a long text ".repeat(40);
+        for texts in [vec!["a"], vec!["b"; 70], vec!["c", &long, "d"], vec![long.as_str(); 3]] {
+            let written = encode_input(&texts.as_slice()).unwrap();
+            assert_eq!(digest(&texts), Ok(crc32fast::hash(&written)));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::message::{
 use crate::plan::RunPlan;
 use crate::planted::{Bug, is_planted};
 use crate::record::RequestRecord;
+use crate::small::SmallMap;
 use crate::time::Tick;
 use crate::timers::TimerTable;
 
@@ -121,7 +122,7 @@ pub struct Ledger {
     timers: TimerTable<LedgerTimer>,
     state: LedgerState,
     books: Vec<PhaseBooks>,
-    places: BTreeMap<PhaseId, usize>,
+    places: SmallMap<PhaseId, usize>,
     profile: Profile,
     limits: Limits,
     fallback: Duration,

@@ -2,18 +2,32 @@
 
 use std::collections::BTreeMap;
 
-/// A set of credit numbers as ranges: the first of each to its last.
+/// A set of credit numbers: those below the first gap, and behind it ranges, the
+/// first of each to its last.
 ///
 /// Numbers are dense and come nearly in order, so there are only as many ranges
-/// as there are gaps: bounded by what is in flight plus what was lost.
+/// as there are gaps: bounded by what is in flight plus what was lost. What comes
+/// in order touches no map.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
+    /// All numbers below this are in the set, and it itself is not.
+    whole: u64,
     ranges: BTreeMap<u32, u32>,
 }
 
 impl Seen {
     /// Adds `number`: whether it is new.
     pub(super) fn insert(&mut self, number: u32) -> bool {
+        if u64::from(number) < self.whole {
+            return false;
+        }
+        if u64::from(number) == self.whole {
+            // What stands right behind it is below the gap now.
+            let next = number.checked_add(1).filter(|_| !self.ranges.is_empty());
+            let last = next.and_then(|next| self.ranges.remove(&next)).unwrap_or(number);
+            self.whole = u64::from(last) + 1;
+            return true;
+        }
         let before = self.ranges.range(..=number).next_back().map(|(first, last)| (*first, *last));
         if before.is_some_and(|(_, last)| last >= number) {
             return false;
@@ -30,16 +44,18 @@ impl Seen {
     /// How many of the numbers below `end` are in the set.
     pub(super) fn below(&self, end: u64) -> u64 {
         let within = |first: u32, last: u32| (u64::from(last) + 1).min(end) - u64::from(first);
-        self.ranges
+        let behind: u64 = self
+            .ranges
             .iter()
             .take_while(|(first, _)| u64::from(**first) < end)
             .map(|(first, last)| within(*first, *last))
-            .sum()
+            .sum();
+        self.whole.min(end) + behind
     }
 
     /// Whether all of the numbers below `end` are in the set.
     pub(super) fn covers(&self, end: u64) -> bool {
-        end == 0 || self.ranges.get(&0).is_some_and(|last| u64::from(*last) + 1 >= end)
+        self.whole >= end
     }
 }
 
@@ -76,7 +92,7 @@ mod tests {
         for number in (0..1000).step_by(2).chain((0..1000).skip(1).step_by(2)) {
             seen.insert(number);
         }
-        assert_eq!(seen.ranges.len(), 1);
+        assert!(seen.ranges.is_empty());
         assert!(seen.covers(1000) && !seen.covers(1001));
     }
 }

@@ -321,7 +321,8 @@ pub enum ShutdownReason {
     Unknown,
 }
 
-/// Everything that services say to each other.
+/// Everything that services say to each other. What is long stands in a box: a
+/// message is moved from machine to machine, and most of them are short.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
@@ -335,13 +336,13 @@ pub enum Message {
     /// answer to every heartbeat of a conductor that has started no phase.
     Begin,
     /// Conductor → controller.
-    GateCommand(GateCommand),
+    GateCommand(Box<GateCommand>),
     /// Controller → collector.
-    BaselineRequest(BaselineRequest),
+    BaselineRequest(Box<BaselineRequest>),
     /// Collector → controller.
-    BaselineAck(BaselineAck),
+    BaselineAck(Box<BaselineAck>),
     /// Controller → conductor.
-    GateGranted(GateGranted),
+    GateGranted(Box<GateGranted>),
     /// Conductor → controller, ledger.
     PhaseStarted(PhaseProgress),
     /// Conductor → controller, ledger: no more credits of this phase.

@@ -349,7 +349,7 @@ impl World {
             self.tell_controller(ControllerInput::Message(envelope));
         } else if envelope.to == ServiceId::conductor() {
             if let Message::GateGranted(granted) = envelope.body {
-                self.tell_client(GateInput::Granted(granted));
+                self.tell_client(GateInput::Granted(*granted));
             }
         } else if let Some(n) = self.nodes.iter().position(|n| n.id == envelope.to) {
             if matches!(envelope.body, Message::BaselineRequest(_)) {
@@ -381,7 +381,7 @@ impl World {
                     to: ServiceId::controller(),
                     message_id: MessageId(0),
                     sequence: 0,
-                    body: Message::GateCommand(command),
+                    body: Message::GateCommand(Box::new(command)),
                 }),
                 GateEffect::Released { phase, wait, refusal } => {
                     assert_eq!((phase, wait.kind), (self.phase, BaselineKind::Start));
@@ -521,8 +521,8 @@ impl World {
                 }
                 CollectorEffect::Send(envelope) => {
                     if let Message::BaselineAck(ack) = &envelope.body {
-                        let first = self.nodes[n].answer.get_or_insert_with(|| ack.clone());
-                        assert_eq!(first, ack, "the same answer for ever");
+                        let first = self.nodes[n].answer.get_or_insert_with(|| *ack.clone());
+                        assert_eq!(*first, **ack, "the same answer for ever");
                     }
                     self.post(envelope);
                 }

@@ -334,7 +334,7 @@ fn request(b: &Boundary) -> CollectorInput {
         to: ServiceId::new("c"),
         message_id: MessageId(0),
         sequence: 0,
-        body: Message::BaselineRequest(request),
+        body: Message::BaselineRequest(Box::new(request)),
     })
 }
 

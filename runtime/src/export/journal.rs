@@ -6,29 +6,20 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::mpsc::Receiver;
 
 use phasegate_core::Tick;
 use phasegate_core::journal::{Encoder, Entry, Header, JournalError, Kind, digest, encode_input};
 use serde::Serialize;
 
-/// How many entries may wait for the disk before further ones are dropped.
-const QUEUE: usize = 65_536;
-
-/// An entry may lie so long in memory.
-const FLUSH: Duration = Duration::from_millis(200);
+use super::writer::{Format, Queue, Writer};
 
 /// One node's way into the journal.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     node: u8,
-    queue: SyncSender<Entry>,
-    dropped: Arc<AtomicU64>,
+    queue: Queue<Entry>,
 }
 
 impl Recorder {
@@ -37,8 +28,8 @@ impl Recorder {
     /// receiver is gone, nothing is recorded.
     #[must_use]
     pub fn in_memory(node: u8, most: usize) -> (Self, Receiver<Entry>) {
-        let (queue, receiver) = sync_channel(most);
-        (Self { node, queue, dropped: Arc::default() }, receiver)
+        let (queue, receiver) = Queue::new(most);
+        (Self { node, queue }, receiver)
     }
 
     /// The bytes of an input, to be recorded once its effects are known.
@@ -61,15 +52,13 @@ impl Recorder {
 
     fn push<E: Serialize>(&self, at: Tick, kind: Kind, effects: &[E]) {
         let Some(effects) = self.counted(digest(effects)) else { return };
-        if self.queue.try_send(Entry { node: self.node, at, kind, effects }).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.queue.send(Entry { node: self.node, at, kind, effects });
     }
 
     fn counted<T>(&self, encoded: Result<T, JournalError>) -> Option<T> {
         encoded
             .inspect_err(|error| {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.queue.lost();
                 tracing::error!(%error, "an input has no journal form");
             })
             .ok()
@@ -78,12 +67,7 @@ impl Recorder {
 
 /// The journal's file and its thread.
 #[derive(Debug)]
-pub struct JournalFile {
-    path: PathBuf,
-    queue: SyncSender<Entry>,
-    thread: JoinHandle<io::Result<()>>,
-    dropped: Arc<AtomicU64>,
-}
+pub struct JournalFile(Writer<Entry>);
 
 impl JournalFile {
     /// Creates the file, writes its header, and starts its thread.
@@ -99,17 +83,13 @@ impl JournalFile {
         let mut head = Vec::new();
         let encoder = Encoder::new(header, &mut head).map_err(io::Error::other)?;
         file.write_all(&head)?;
-        let (queue, receiver) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || write_all(file, encoder, &receiver))?;
-        Ok(Self { path: path.to_owned(), queue, thread, dropped: Arc::default() })
+        Writer::start(path, file, "journal", Blocks(encoder)).map(Self)
     }
 
     /// The recorder of the node with this number.
     #[must_use]
     pub fn recorder(&self, node: u8) -> Recorder {
-        Recorder { node, queue: self.queue.clone(), dropped: Arc::clone(&self.dropped) }
+        Recorder { node, queue: self.0.queue() }
     }
 
     /// Waits until everything is written. Every recorder must be gone.
@@ -117,46 +97,23 @@ impl JournalFile {
     /// # Errors
     /// One sentence that names the file and what it lacks.
     pub fn finish(self) -> Result<(), String> {
-        drop(self.queue);
-        let name = self.path.display();
-        let written = self.thread.join().map_err(|_| format!("{name}: its writer died."))?;
-        written.map_err(|error| format!("{name} is incomplete: {error}."))?;
-        match self.dropped.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            n => Err(format!("{name} is incomplete: the disk was too slow for {n} entries.")),
-        }
+        self.0.finish()
     }
 }
 
-fn write_all(mut file: File, mut encoder: Encoder, queue: &Receiver<Entry>) -> io::Result<()> {
-    let mut result = Ok(());
-    let mut out = Vec::new();
-    // Since when the oldest entry has been in the encoder.
-    let mut since: Option<Instant> = None;
-    loop {
-        let left = since.map_or(FLUSH, |since| FLUSH.saturating_sub(since.elapsed()));
-        let (encoded, open) = match queue.recv_timeout(left) {
-            Ok(entry) => {
-                since.get_or_insert_with(Instant::now);
-                let encoded = encoder.push(&entry, &mut out);
-                if out.is_empty() && encoded.is_ok() {
-                    continue;
-                }
-                (encoded, true)
-            }
-            Err(RecvTimeoutError::Timeout) => (encoder.flush(&mut out), true),
-            Err(RecvTimeoutError::Disconnected) => (encoder.flush(&mut out), false),
-        };
-        // After an error entries are still taken: a full disk must look to the
-        // nodes like a slow one.
-        if result.is_ok() {
-            result = encoded.map_err(io::Error::other).and_then(|()| file.write_all(&out));
-        }
-        out.clear();
-        since = None;
-        if !open {
-            return result;
-        }
+/// Seals entries into blocks; a block is written as soon as it is full.
+struct Blocks(Encoder);
+
+impl Format for Blocks {
+    type Item = Entry;
+
+    fn take(&mut self, entry: Entry, out: &mut Vec<u8>) -> io::Result<bool> {
+        self.0.push(&entry, out).map_err(io::Error::other)?;
+        Ok(!out.is_empty())
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.0.flush(out).map_err(io::Error::other)
     }
 }
 
@@ -164,6 +121,7 @@ fn write_all(mut file: File, mut encoder: Encoder, queue: &Receiver<Entry>) -> i
 mod tests {
     use phasegate_core::plan::{GatePlan, Limits, PhaseKind, PhaseSpec, RunPlan};
 
+    use super::super::writer::FLUSH;
     use super::*;
 
     #[test]

@@ -1,49 +1,33 @@
 //! A file that grows by whole lines (or blocks) while the run goes.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
 
-/// How many pieces may wait for the disk before further ones are dropped.
-const QUEUE: usize = 65_536;
+use super::writer::{Format, Queue, Writer};
 
 /// What is collected before it is written.
 const CHUNK: usize = 64 * 1024;
 
-/// What was written may lie so long in memory: the most that `kill -9` loses.
-const FLUSH: Duration = Duration::from_millis(200);
-
 /// Where the pieces go in. Cheap to clone; the file is complete when every
 /// clone is gone and [`LineFile::finish`] has returned.
 #[derive(Debug, Clone)]
-pub struct LineSender {
-    queue: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
-}
+pub struct LineSender(Queue<Vec<u8>>);
 
 impl LineSender {
     /// A way in that leads into memory: at most `most` pieces wait in the
     /// receiver, further ones are dropped and counted.
     #[must_use]
     pub fn in_memory(most: usize) -> (Self, Receiver<Vec<u8>>) {
-        let (queue, receiver) = sync_channel(most);
-        (Self { queue, dropped: Arc::default() }, receiver)
+        let (queue, receiver) = Queue::new(most);
+        (Self(queue), receiver)
     }
 
     /// Adds one piece, as it is. Never blocks: where the queue is full the piece
     /// is dropped and counted.
     pub fn send(&self, piece: Vec<u8>) {
-        match self.queue.try_send(piece) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.0.send(piece);
     }
 
     /// Adds one value as a line of JSON.
@@ -54,7 +38,7 @@ impl LineSender {
                 self.send(line);
             }
             Err(error) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.0.lost();
                 tracing::warn!(%error, "a line could not be written as JSON");
             }
         }
@@ -63,11 +47,7 @@ impl LineSender {
 
 /// A file with a thread that writes to it.
 #[derive(Debug)]
-pub struct LineFile {
-    path: PathBuf,
-    sender: LineSender,
-    thread: JoinHandle<io::Result<()>>,
-}
+pub struct LineFile(Writer<Vec<u8>>);
 
 impl LineFile {
     /// Creates the file, empty, and starts its thread.
@@ -75,19 +55,13 @@ impl LineFile {
     /// # Errors
     /// If the file cannot be created.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = File::create(path)?;
-        let (queue, receiver) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("artifact".to_owned())
-            .spawn(move || write_all(file, &receiver))?;
-        let sender = LineSender { queue, dropped: Arc::default() };
-        Ok(Self { path: path.to_owned(), sender, thread })
+        Writer::start(path, File::create(path)?, "artifact", Pieces).map(Self)
     }
 
     /// The way in.
     #[must_use]
     pub fn sender(&self) -> LineSender {
-        self.sender.clone()
+        LineSender(self.0.queue())
     }
 
     /// Waits until everything is written. Every clone of the sender must be
@@ -97,52 +71,31 @@ impl LineFile {
     /// One sentence that names the file: the disk's error, or how many pieces
     /// the disk was too slow for.
     pub fn finish(self) -> Result<(), String> {
-        let LineSender { queue, dropped } = self.sender;
-        drop(queue);
-        let name = self.path.display();
-        let written = self.thread.join().map_err(|_| format!("{name}: its writer died."))?;
-        written.map_err(|error| format!("{name} is incomplete: {error}."))?;
-        match dropped.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            n => Err(format!("{name} is incomplete: the disk was too slow for {n} entries.")),
-        }
+        self.0.finish()
     }
 }
 
-/// Takes pieces until every sender is gone; after an error it goes on taking
-/// them, so that senders see a slow disk and a full one alike.
-fn write_all(mut file: File, queue: &Receiver<Vec<u8>>) -> io::Result<()> {
-    let mut chunk = Vec::with_capacity(CHUNK);
-    let mut result = Ok(());
-    // Since when the oldest piece has been in the chunk.
-    let mut since: Option<Instant> = None;
-    loop {
-        let left = since.map_or(FLUSH, |since| FLUSH.saturating_sub(since.elapsed()));
-        let open = match queue.recv_timeout(left) {
-            Ok(piece) => {
-                since.get_or_insert_with(Instant::now);
-                chunk.extend_from_slice(&piece);
-                if chunk.len() < CHUNK {
-                    continue;
-                }
-                true
-            }
-            Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => false,
-        };
-        if !chunk.is_empty() && result.is_ok() {
-            result = file.write_all(&chunk);
-        }
-        chunk.clear();
-        since = None;
-        if !open {
-            return result;
-        }
+/// Pieces as they are, written a chunk at a time.
+struct Pieces;
+
+impl Format for Pieces {
+    type Item = Vec<u8>;
+
+    fn take(&mut self, piece: Vec<u8>, out: &mut Vec<u8>) -> io::Result<bool> {
+        out.extend_from_slice(&piece);
+        Ok(out.len() >= CHUNK)
+    }
+
+    fn flush(&mut self, _: &mut Vec<u8>) -> io::Result<()> {
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::writer::FLUSH;
     use super::*;
 
     #[test]

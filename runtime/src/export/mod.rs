@@ -1,6 +1,7 @@
 //! Artifacts, written as the run goes.
 //!
 //! - [`lines`]: a file of JSON lines behind a bounded queue and a thread.
+//! - `writer`: the queue and the thread behind [`lines`] and [`journal`].
 //! - [`records`] writes `records.jsonl`.
 //! - [`readings`] writes `server_metrics.jsonl` and `gpu_telemetry.jsonl`.
 //! - [`journal`] writes `journal.bin`.
@@ -16,3 +17,4 @@ pub mod readings;
 pub mod records;
 pub mod report;
 pub mod summary;
+mod writer;

@@ -43,7 +43,9 @@ impl Bus {
         let (low, high) = config.pace.link;
         let mut at = now + Duration::from_nanos(dice.between(low, high));
         let class = Class::of(&envelope.body);
-        match self.targeted(envelope, class, faults) {
+        let targeted =
+            if self.seen.is_empty() { None } else { self.targeted(envelope, class, faults) };
+        match targeted {
             None => {}
             Some(Fate::Lost) => return [None, None],
             Some(Fate::Twice) => return [Some(at), Some(at + Duration::from_millis(1))],
@@ -98,6 +100,7 @@ impl Bus {
     }
 }
 
+#[inline]
 fn number(id: &phasegate_core::ServiceId) -> Option<usize> {
     let number = match who(id)? {
         Who::Controller => 0,

@@ -190,15 +190,17 @@ pub(crate) enum Who {
 }
 
 /// Who `id` is.
+#[inline]
 pub(crate) fn who(id: &ServiceId) -> Option<Who> {
-    match id.as_str() {
-        "controller" => Some(Who::Controller),
-        "conductor" => Some(Who::Conductor),
-        "ledger" => Some(Who::Ledger),
-        other => {
-            let last = other.as_bytes().last()?;
-            last.is_ascii_digit().then(|| Who::Collector(usize::from(last - b'0')))
-        }
+    if *id == ServiceId::controller() {
+        Some(Who::Controller)
+    } else if *id == ServiceId::conductor() {
+        Some(Who::Conductor)
+    } else if *id == ServiceId::ledger() {
+        Some(Who::Ledger)
+    } else {
+        let last = id.as_str().as_bytes().last()?;
+        last.is_ascii_digit().then(|| Who::Collector(usize::from(last - b'0')))
     }
 }
 
@@ -210,8 +212,6 @@ fn draw_limits(dice: &mut Dice) -> Limits {
     Limits {
         service_start: ms(dice.skewed(100, 10_000)),
         heartbeat: ms(dice.pick(&[200, 500, 1000, 1000])),
-        // Not 0: without looking for silence nobody finds out that a conductor has
-        // left whose last words were lost.
         heartbeat_misses: dice.pick(&[30, 2, 3, 5, 5]),
         credits_complete_fallback: ms(dice.skewed(100, 10_000)),
         request_timeout: ms(dice.skewed(500, 20_000)),

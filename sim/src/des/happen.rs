@@ -70,7 +70,7 @@ impl World<'_> {
             Event::Calm => {
                 self.stormy = false;
                 for node in &mut self.nodes {
-                    node.asleep = Tick::ZERO;
+                    node.sleep(Tick::ZERO);
                 }
                 Ok(())
             }
@@ -93,6 +93,7 @@ impl World<'_> {
             return Ok(());
         }
         self.nodes[node].standing = Standing::Up;
+        self.up += 1;
         match node {
             CONTROLLER => self.controller(Some(ControllerInput::Start)),
             CONDUCTOR => self.conductor(Some(ConductorInput::Start)),
@@ -104,8 +105,7 @@ impl World<'_> {
                     let before = std::mem::replace(before, life);
                     if before != life {
                         // There is one of a name at a time.
-                        self.nodes[LIVES + before].standing = Standing::Over;
-                        self.nodes[LIVES + before].deadline = Tick::NEVER;
+                        self.finished(LIVES + before);
                     }
                 }
                 self.collector(life, Some(CollectorInput::Start))
@@ -188,9 +188,8 @@ impl World<'_> {
     }
 
     fn die(&mut self, life: usize) {
-        let node = &mut self.nodes[LIVES + life];
-        if node.standing == Standing::Up {
-            (node.standing, node.deadline) = (Standing::Over, Tick::NEVER);
+        if self.up(LIVES + life) {
+            self.finished(LIVES + life);
             self.plan_restart(life);
         }
     }

@@ -15,8 +15,8 @@ pub struct Keep {
     pub journal: bool,
     /// The trace.
     pub trace: bool,
-    /// Nobody watches: no invariants, no oracle, no journal, no trace. For
-    /// measuring what they cost.
+    /// Nobody watches: no invariants, no oracle, no shape, no journal, no trace.
+    /// For measuring what they cost.
     pub bare: bool,
 }
 
@@ -78,7 +78,8 @@ impl Runner {
         if violation.is_none() {
             violation = world.run().and_then(|()| world.judge()).err();
         }
-        let World { scratch, watch, steps, now, .. } = world;
+        let World { mut scratch, watch, steps, now, nodes, .. } = world;
+        scratch.nodes = nodes;
         self.scratch = scratch;
         let bytes = match watch.journal.map(Record::finish).transpose() {
             Ok(bytes) => bytes,

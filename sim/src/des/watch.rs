@@ -149,9 +149,7 @@ impl Watch {
                 "the conductor took a step that its table lacks".to_owned(),
             );
         }
-        if !self.bare {
-            self.observer.see(step);
-        }
+        self.observer.see(step);
         if let Some(oracle) = &mut self.oracle {
             oracle.see(step)?;
         }

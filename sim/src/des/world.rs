@@ -63,6 +63,34 @@ pub(crate) struct Node {
     pub(crate) deadline: Tick,
     /// It hears and does nothing before this.
     pub(crate) asleep: Tick,
+    /// When it is to be woken: at its deadline, once it is not asleep.
+    due: Tick,
+}
+
+impl Node {
+    const ABSENT: Self = Self {
+        standing: Standing::Absent,
+        deadline: Tick::NEVER,
+        asleep: Tick::ZERO,
+        due: Tick::NEVER,
+    };
+
+    /// Its machine wants to be woken then.
+    pub(crate) fn set_deadline(&mut self, deadline: Tick) {
+        self.deadline = deadline;
+        self.plan();
+    }
+
+    /// It sleeps until then.
+    pub(crate) fn sleep(&mut self, until: Tick) {
+        self.asleep = until;
+        self.plan();
+    }
+
+    fn plan(&mut self) {
+        let never = self.deadline == Tick::NEVER;
+        self.due = if never { Tick::NEVER } else { self.deadline.max(self.asleep) };
+    }
 }
 
 /// One life of a collector.
@@ -83,6 +111,7 @@ pub(crate) struct Living {
 pub(super) struct Scratch {
     pub(crate) queue: Queue<Event>,
     pub(crate) load: Load,
+    pub(super) nodes: Vec<Node>,
     controller: Vec<ControllerEffect>,
     conductor: Vec<ConductorEffect>,
     ledger: Vec<LedgerEffect>,
@@ -99,6 +128,8 @@ pub(crate) struct World<'a> {
     /// The life of each collector that is up, or was last.
     pub(crate) current: Vec<usize>,
     pub(crate) nodes: Vec<Node>,
+    /// How many of them are up.
+    pub(crate) up: usize,
     pub(crate) scratch: Scratch,
     pub(crate) bus: Bus,
     pub(crate) dice: Dice,
@@ -118,6 +149,7 @@ impl fmt::Debug for World<'_> {
 }
 
 /// Tells a machine something, or that its deadline has come; its next deadline.
+#[inline]
 fn tell<M: Machine>(
     machine: &mut M,
     now: Tick,
@@ -159,13 +191,16 @@ impl<'a> World<'a> {
                 Living { machine, place, source, requests: 0, acks: 0, aborted: Vec::new() }
             })
             .collect();
-        let absent = Node { standing: Standing::Absent, deadline: Tick::NEVER, asleep: Tick::ZERO };
+        let mut nodes = std::mem::take(&mut scratch.nodes);
+        nodes.clear();
+        nodes.resize(LIVES + lives.len(), Node::ABSENT);
         let mut world = Self {
             controller: settings.controller(plan),
             conductor: settings.conductor(plan),
             ledger: settings.ledger(plan),
             current: (0..config.collectors).collect(),
-            nodes: vec![absent; LIVES + lives.len()],
+            nodes,
+            up: 0,
             lives,
             bus: Bus::new(config),
             dice: Dice::new(config.seed, RUN),
@@ -228,7 +263,7 @@ impl<'a> World<'a> {
     }
 
     fn over(&self) -> bool {
-        self.to_start == 0 && self.nodes.iter().all(|node| node.standing != Standing::Up)
+        self.to_start == 0 && self.up == 0
     }
 
     fn waiting(&self) -> String {
@@ -240,14 +275,14 @@ impl<'a> World<'a> {
     fn next_deadline(&self) -> (usize, Tick) {
         let mut next = (0, Tick::NEVER);
         for (number, node) in self.nodes.iter().enumerate() {
-            let at = node.deadline.max(node.asleep);
-            if node.deadline != Tick::NEVER && at < next.1 {
-                next = (number, at);
+            if node.due < next.1 {
+                next = (number, node.due);
             }
         }
         next
     }
 
+    #[inline]
     pub(crate) fn stormy(&self) -> Option<&'a Faults> {
         self.stormy.then_some(&self.config.faults)
     }
@@ -268,10 +303,11 @@ impl<'a> World<'a> {
 
     /// What every call of a machine has in common, after its effects were
     /// carried out.
+    #[inline]
     fn called(&mut self, node: usize, deadline: Tick) -> Result<(), Violation> {
         self.steps += 1;
         if self.nodes[node].standing == Standing::Up {
-            self.nodes[node].deadline = deadline;
+            self.nodes[node].set_deadline(deadline);
         } else if deadline != Tick::NEVER {
             let what = format!("{} is over and still wants to be woken", super::watch::name(node));
             return Err(Violation { invariant: "deadline", at: self.now, what });
@@ -282,7 +318,7 @@ impl<'a> World<'a> {
         }
         if self.dice.chance(faults.sleep) {
             let asleep = self.dice.skewed(1, faults.longest_sleep);
-            self.nodes[node].asleep = Tick(self.now.0.saturating_add(asleep));
+            self.nodes[node].sleep(Tick(self.now.0.saturating_add(asleep)));
         }
         if self.dice.chance(faults.spurious) {
             let node = self.dice.below(self.nodes.len() as u64) as usize;
@@ -307,12 +343,14 @@ impl<'a> World<'a> {
     pub(crate) fn controller(&mut self, input: Option<ControllerInput>) -> Result<(), Violation> {
         let at = self.now;
         let seen = if self.watch.bare { None } else { input.clone() };
-        let most = self.controller.max_effects();
+        let most = if self.watch.bare { 0 } else { self.controller.max_effects() };
         let mut effects = std::mem::take(&mut self.scratch.controller);
         let deadline = tell(&mut self.controller, at, input, &mut effects)?;
-        let call =
-            Call::Controller { input: seen.as_ref(), effects: &effects, machine: &self.controller };
-        self.watch.see(&Step { at, call }, most)?;
+        if !self.watch.bare {
+            let machine = &self.controller;
+            let call = Call::Controller { input: seen.as_ref(), effects: &effects, machine };
+            self.watch.see(&Step { at, call }, most)?;
+        }
         for effect in effects.drain(..) {
             match effect {
                 ControllerEffect::Send(envelope) => self.send(envelope),
@@ -328,12 +366,14 @@ impl<'a> World<'a> {
     pub(crate) fn conductor(&mut self, input: Option<ConductorInput>) -> Result<(), Violation> {
         let at = self.now;
         let seen = if self.watch.bare { None } else { input.clone() };
-        let most = self.conductor.max_effects();
+        let most = if self.watch.bare { 0 } else { self.conductor.max_effects() };
         let mut effects = std::mem::take(&mut self.scratch.conductor);
         let deadline = tell(&mut self.conductor, at, input, &mut effects)?;
-        let call =
-            Call::Conductor { input: seen.as_ref(), effects: &effects, machine: &self.conductor };
-        self.watch.see(&Step { at, call }, most)?;
+        if !self.watch.bare {
+            let machine = &self.conductor;
+            let call = Call::Conductor { input: seen.as_ref(), effects: &effects, machine };
+            self.watch.see(&Step { at, call }, most)?;
+        }
         for effect in effects.drain(..) {
             match effect {
                 ConductorEffect::Send(envelope) => self.send(envelope),
@@ -361,8 +401,11 @@ impl<'a> World<'a> {
         let seen = if self.watch.bare { None } else { input.clone() };
         let mut effects = std::mem::take(&mut self.scratch.ledger);
         let deadline = tell(&mut self.ledger, at, input, &mut effects)?;
-        let call = Call::Ledger { input: seen.as_ref(), effects: &effects, machine: &self.ledger };
-        self.watch.see(&Step { at, call }, Ledger::EFFECTS)?;
+        if !self.watch.bare {
+            let machine = &self.ledger;
+            let call = Call::Ledger { input: seen.as_ref(), effects: &effects, machine };
+            self.watch.see(&Step { at, call }, Ledger::EFFECTS)?;
+        }
         for effect in effects.drain(..) {
             match effect {
                 LedgerEffect::Send(envelope) => self.send(envelope),
@@ -383,22 +426,24 @@ impl<'a> World<'a> {
         let seen = if self.watch.bare { None } else { input.clone() };
         let mut effects = std::mem::take(&mut self.scratch.collector);
         let machine = &mut self.lives[life].machine;
-        let most = machine.max_effects();
+        let most = if self.watch.bare { 0 } else { machine.max_effects() };
         let deadline = tell(machine, at, input, &mut effects)?;
-        let call = Call::Collector {
-            index: life,
-            input: seen.as_ref(),
-            effects: &effects,
-            machine: &self.lives[life].machine,
-        };
-        self.watch.see(&Step { at, call }, most)?;
-        for effect in effects.drain(..) {
-            self.collector_effect(life, effect);
+        if !self.watch.bare {
+            let machine = &self.lives[life].machine;
+            let input = seen.as_ref();
+            let call = Call::Collector { index: life, input, effects: &effects, machine };
+            self.watch.see(&Step { at, call }, most)?;
+        }
+        if !effects.is_empty() {
+            for effect in effects.drain(..) {
+                self.collector_effect(life, effect);
+            }
         }
         self.scratch.collector = effects;
         self.called(LIVES + life, deadline)
     }
 
+    #[inline]
     fn collector_effect(&mut self, life: usize, effect: CollectorEffect) {
         match effect {
             CollectorEffect::Send(envelope) => {
@@ -423,11 +468,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn finished(&mut self, node: usize) {
+    /// The node has nothing to do any more.
+    pub(crate) fn finished(&mut self, node: usize) {
         let node = &mut self.nodes[node];
-        (node.standing, node.deadline) = (Standing::Over, Tick::NEVER);
+        self.up -= usize::from(node.standing == Standing::Up);
+        node.standing = Standing::Over;
+        node.set_deadline(Tick::NEVER);
     }
 
+    #[inline]
     fn send(&mut self, envelope: Envelope) {
         let arrivals =
             self.bus.arrivals(self.now, &envelope, self.config, self.stormy, &mut self.dice);

@@ -81,8 +81,8 @@ impl Laws {
                         && granted.outcome.is_ok()
                     {
                         let mark = (granted.phase, granted.kind);
-                        let first = self.grants.entry(mark).or_insert_with(|| granted.clone());
-                        assert_eq!(first, granted, "the same grant for ever");
+                        let first = self.grants.entry(mark).or_insert_with(|| *granted.clone());
+                        assert_eq!(*first, **granted, "the same grant for ever");
                     }
                 }
                 ControllerEffect::Report(ControllerEvent::BoundaryClosed(outcome)) => {

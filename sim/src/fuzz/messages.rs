@@ -49,24 +49,24 @@ impl Names<'_> {
             1 => Message::Status(status(bytes)),
             2 => Message::Heartbeat(Heartbeat { register: register(bytes), status: status(bytes) }),
             3 => Message::Begin,
-            4 => Message::GateCommand(GateCommand {
+            4 => Message::GateCommand(Box::new(GateCommand {
                 phase: self.phase(bytes),
                 kind: kind(bytes),
                 tally: tally(bytes),
-            }),
-            5 => Message::BaselineRequest(BaselineRequest {
+            })),
+            5 => Message::BaselineRequest(Box::new(BaselineRequest {
                 phase: self.phase(bytes),
                 kind: kind(bytes),
                 attempt: bytes.number() as u32,
                 budget: bytes.duration(),
                 settle: bytes.duration(),
                 tally: tally(bytes),
-            }),
-            6 => Message::BaselineAck(BaselineAck {
+            })),
+            6 => Message::BaselineAck(Box::new(BaselineAck {
                 phase: self.phase(bytes),
                 kind: kind(bytes),
                 outcome: if bytes.flag() { Ok(mark(bytes)) } else { Err(error(bytes)) },
-            }),
+            })),
             7 => {
                 let (phase, kind) = (self.phase(bytes), kind(bytes));
                 let outcome = match bytes.below(4) {
@@ -74,7 +74,7 @@ impl Names<'_> {
                     1 => Err(GateRefusal::Unknown),
                     _ => Ok(self.outcome(bytes)),
                 };
-                Message::GateGranted(GateGranted { phase, kind, outcome })
+                Message::GateGranted(Box::new(GateGranted { phase, kind, outcome }))
             }
             8 => Message::PhaseStarted(self.progress(bytes)),
             9 => Message::SendingComplete(self.progress(bytes)),

@@ -111,10 +111,6 @@ impl Invariant for StartClosed {
         }
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -74,10 +74,6 @@ impl Invariant for EndAfterDrain {
         }
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

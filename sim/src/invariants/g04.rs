@@ -120,10 +120,6 @@ impl Invariant for NoOverlap {
         }
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

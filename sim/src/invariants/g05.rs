@@ -192,10 +192,6 @@ impl Invariant for OneReading {
         }
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

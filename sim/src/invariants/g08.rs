@@ -186,10 +186,6 @@ impl Invariant for Records {
             Call::Controller { .. } | Call::Collector { .. } => Ok(()),
         }
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

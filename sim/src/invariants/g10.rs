@@ -154,10 +154,6 @@ impl Invariant for Joined {
         }
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

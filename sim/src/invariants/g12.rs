@@ -152,10 +152,6 @@ impl Invariant for Bounded {
         }
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

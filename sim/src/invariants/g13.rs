@@ -45,7 +45,7 @@ impl Evidence {
         {
             let mark = BoundaryMark { phase: ack.phase, kind: ack.kind };
             if let Some(open) = self.open.iter_mut().find(|open| open.mark == mark) {
-                open.acks.push((envelope.from.clone(), ack.clone()));
+                open.acks.push((envelope.from.clone(), *ack.clone()));
             }
         }
     }
@@ -178,10 +178,6 @@ impl Invariant for Evidence {
         }
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -227,7 +223,7 @@ mod tests {
     fn acked(plan: &RunPlan, kind: phasegate_core::message::BaselineKind) -> ControllerInput {
         let outcome = Ok(mark(10, 20));
         let phase = plan.phases()[0].id;
-        said("gpu", Message::BaselineAck(BaselineAck { phase, kind, outcome }))
+        said("gpu", Message::BaselineAck(Box::new(BaselineAck { phase, kind, outcome })))
     }
 
     #[test]
@@ -270,11 +266,11 @@ mod tests {
         let missing = outcome(&plan, ReleasedBy::Timeout, CollectorStatus::Missing);
         let grant = |outcome: BoundaryOutcome| {
             let (phase, kind) = (outcome.phase, outcome.kind);
-            [send_from_controller(Message::GateGranted(GateGranted {
+            [send_from_controller(Message::GateGranted(Box::new(GateGranted {
                 phase,
                 kind,
                 outcome: Ok(outcome),
-            }))]
+            })))]
         };
         let mut g13 = closes(&plan, None, missing.clone()).unwrap();
         assert_eq!(controller(&mut g13, &plan, 40, None, &grant(missing)), Ok(()));

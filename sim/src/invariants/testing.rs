@@ -141,7 +141,11 @@ pub(super) fn command(
     sent: u64,
 ) -> ConductorEffect {
     let tally = Tally { sent, in_flight: sent, ..Tally::default() };
-    send(Message::GateCommand(GateCommand { phase: plan.phases()[phase].id, kind, tally }))
+    send(Message::GateCommand(Box::new(GateCommand {
+        phase: plan.phases()[phase].id,
+        kind,
+        tally,
+    })))
 }
 
 pub(super) fn boundary(
@@ -169,13 +173,13 @@ pub(super) fn grant(
 ) -> ConductorInput {
     let outcome = Ok(boundary(plan, phase, kind, by));
     let phase = plan.phases()[phase].id;
-    to_conductor(Message::GateGranted(GateGranted { phase, kind, outcome }))
+    to_conductor(Message::GateGranted(Box::new(GateGranted { phase, kind, outcome })))
 }
 
 pub(super) fn refuse(plan: &RunPlan, phase: usize, kind: BaselineKind) -> ConductorInput {
     let outcome = Err(GateRefusal::ShuttingDown);
     let phase = plan.phases()[phase].id;
-    to_conductor(Message::GateGranted(GateGranted { phase, kind, outcome }))
+    to_conductor(Message::GateGranted(Box::new(GateGranted { phase, kind, outcome })))
 }
 
 pub(super) fn issue(phase: u16, number: u32) -> ConductorEffect {
@@ -228,7 +232,7 @@ pub(super) fn request(plan: &RunPlan, phase: usize, kind: BaselineKind) -> Colle
         settle: Duration::ZERO,
         tally: Tally::default(),
     };
-    let body = Message::BaselineRequest(request);
+    let body = Message::BaselineRequest(Box::new(request));
     CollectorInput::Message(envelope("controller", "server_metrics/0", body))
 }
 
@@ -245,5 +249,9 @@ pub(super) fn ack(
     end: u64,
 ) -> CollectorEffect {
     let ack = BaselineAck { phase: plan.phases()[phase].id, kind, outcome: Ok(mark(start, end)) };
-    CollectorEffect::Send(envelope("server_metrics/0", "controller", Message::BaselineAck(ack)))
+    CollectorEffect::Send(envelope(
+        "server_metrics/0",
+        "controller",
+        Message::BaselineAck(Box::new(ack)),
+    ))
 }

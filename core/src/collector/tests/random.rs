@@ -126,7 +126,7 @@ impl Checked {
             }
             CollectorEffect::Send(envelope) => {
                 if let Message::BaselineAck(ack) = envelope.body {
-                    self.acknowledged(ack);
+                    self.acknowledged(*ack);
                 }
             }
         }
@@ -180,7 +180,7 @@ impl Checked {
                 let request = request(index, kind, budget, settle);
                 let (at, budget) = (self.now, request.budget);
                 self.asked.entry((request.phase, kind)).or_insert(Asked { at, budget });
-                self.say(Message::BaselineRequest(request));
+                self.say(Message::BaselineRequest(Box::new(request)));
             }
             Op::Done(index, hash) => {
                 let Some((read, (purpose, start))) =

@@ -35,7 +35,7 @@ fn shows(requests: f64, tokens: f64) -> Observed {
 impl Rig {
     fn ask_for(&mut self, index: usize, kind: BaselineKind, tally: Tally) {
         let request = BaselineRequest { tally, ..request(index, kind, 5_000, 1_000) };
-        self.say(Message::BaselineRequest(request));
+        self.say(Message::BaselineRequest(Box::new(request)));
     }
 
     fn came(&mut self, read: u64, seen: Observed, moved: &[&str]) {
@@ -278,7 +278,7 @@ fn an_end_without_a_count_from_before_is_not_called_settled() {
 fn a_boundary_with_load_in_flight_gives_no_base_and_asks_for_nothing() {
     let mut rig = Rig::based(0.0, 0.0);
     let moving = BaselineRequest { tally: tally(3, 0), ..request(1, Start, 5_000, 0) };
-    rig.say(Message::BaselineRequest(moving));
+    rig.say(Message::BaselineRequest(Box::new(moving)));
     assert_eq!(rig.close(&[shows(1.0, 10.0)]), (1, None, vec![]));
     rig.ask_for(1, End, tally(5, 0));
     assert_eq!(rig.close(&[shows(5.0, 50.0)]), (1, Some(true), vec![]));

@@ -126,7 +126,7 @@ fn gate(rig: &mut Rig, n: usize, granted: bool) {
     } else {
         let outcome = Err(GateRefusal::ShuttingDown);
         let (phase, kind) = (command.phase, command.kind);
-        rig.message(Message::GateGranted(GateGranted { phase, kind, outcome }));
+        rig.message(Message::GateGranted(Box::new(GateGranted { phase, kind, outcome })));
     }
 }
 

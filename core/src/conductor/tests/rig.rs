@@ -133,7 +133,7 @@ impl Rig {
             in_flight: 0,
             collectors: vec![],
         });
-        self.message(Message::GateGranted(GateGranted { phase, kind, outcome }));
+        self.message(Message::GateGranted(Box::new(GateGranted { phase, kind, outcome })));
     }
 
     pub(super) fn grant(&mut self, phase: usize, kind: BaselineKind) {
@@ -143,7 +143,7 @@ impl Rig {
     pub(super) fn refuse(&mut self, phase: usize, kind: BaselineKind) {
         let phase = self.phase(phase);
         let outcome = Err(GateRefusal::ShuttingDown);
-        self.message(Message::GateGranted(GateGranted { phase, kind, outcome }));
+        self.message(Message::GateGranted(Box::new(GateGranted { phase, kind, outcome })));
     }
 
     pub(super) fn give_back(&mut self, phase: u16, number: u32, end: CreditEnd) {
@@ -261,7 +261,7 @@ impl Rig {
         }
         let t = command.tally;
         assert_eq!(t.sent, t.completed + t.errors + t.cancelled + t.in_flight);
-        self.asked.push(Asked { at: self.now, id: envelope.message_id, command: command.clone() });
+        self.asked.push(Asked { at: self.now, id: envelope.message_id, command: *command.clone() });
     }
 
     /// Takes out what happened since the last call.

@@ -61,7 +61,7 @@ fn the_barrier_opens_without_those_whose_start_time_ran_out() {
     assert_eq!(report.evictions[0].reason, "not heard of within 10 s");
     assert!(!report.evictions[0].excused);
     rig.gate(0, BaselineKind::Start);
-    assert_eq!(rig.receivers(&Message::BaselineRequest(request())), ["server"]);
+    assert_eq!(rig.receivers(&Message::BaselineRequest(Box::new(request()))), ["server"]);
 }
 
 fn request() -> BaselineRequest {

@@ -28,18 +28,18 @@ fn id(name: &str) -> ServiceId {
 }
 
 fn capabilities(name: &str) -> Vec<Capability> {
-    match name {
-        "conductor" => vec![],
-        "ledger" => vec![Capability::ResultProducer(Domain::profile())],
-        "gpu" => vec![
+    if name == "conductor" {
+        vec![]
+    } else if name == "ledger" {
+        vec![Capability::ResultProducer(Domain::profile())]
+    } else if name == "gpu" {
+        vec![
             Capability::BaselineCollector,
             Capability::ResultProducer(Domain::telemetry()),
             Capability::Unknown("sings".to_owned()),
-        ],
-        _ => vec![
-            Capability::BaselineCollector,
-            Capability::ResultProducer(Domain::server_metrics()),
-        ],
+        ]
+    } else {
+        vec![Capability::BaselineCollector, Capability::ResultProducer(Domain::server_metrics())]
     }
 }
 
@@ -184,7 +184,7 @@ impl Rig {
 
     fn gate_with(&mut self, phase: usize, kind: BaselineKind, tally: Tally) {
         let phase = self.phases[phase];
-        self.say("conductor", Message::GateCommand(GateCommand { phase, kind, tally }));
+        self.say("conductor", Message::GateCommand(Box::new(GateCommand { phase, kind, tally })));
     }
 
     fn ack(&mut self, from: &str, phase: usize, kind: BaselineKind) {
@@ -200,7 +200,7 @@ impl Rig {
         outcome: Result<ReadingMark, CollectError>,
     ) {
         let phase = self.phases[phase];
-        self.say(from, Message::BaselineAck(BaselineAck { phase, kind, outcome }));
+        self.say(from, Message::BaselineAck(Box::new(BaselineAck { phase, kind, outcome })));
     }
 
     fn credits_complete(&mut self) {
@@ -235,7 +235,7 @@ impl Rig {
             let Message::BaselineRequest(request) = e.body.clone() else {
                 return None;
             };
-            Some((e, request))
+            Some((e, *request))
         };
         sent.filter_map(request).collect()
     }
@@ -246,7 +246,7 @@ impl Rig {
             let Message::GateGranted(granted) = e.body else {
                 return None;
             };
-            Some(granted)
+            Some(*granted)
         };
         sent.filter_map(grant).collect()
     }

@@ -53,7 +53,7 @@ fn status(n: u8) -> ServiceStatus {
         2 => ServiceStatus::Disabled { reason: "r".to_owned() },
         3 => ServiceStatus::Stopped,
         4 => ServiceStatus::Failed { reason: "r".to_owned() },
-        _ => ServiceStatus::Unknown,
+        5.. => ServiceStatus::Unknown,
     }
 }
 
@@ -130,8 +130,8 @@ impl Checked {
                     let key = (granted.phase, granted.kind);
                     let limit = self.asked[&key] + Duration::from_secs(5) + self.late;
                     assert!(outcome.closed <= limit, "released in time");
-                    let first = self.closed.entry(key).or_insert_with(|| granted.clone());
-                    assert_eq!(*first, granted, "the same answer for ever");
+                    let first = self.closed.entry(key).or_insert_with(|| *granted.clone());
+                    assert_eq!(*first, *granted, "the same answer for ever");
                 }
             }
             ControllerEffect::Report(ControllerEvent::Evicted(_)) => assert_eq!(self.finished, 0),
@@ -178,13 +178,13 @@ impl Checked {
                 let phase = self.phases[p];
                 self.asked.entry((phase, kind)).or_insert(self.now);
                 let tally = Tally { in_flight, ..Tally::default() };
-                self.say(0, Message::GateCommand(GateCommand { phase, kind, tally }));
+                self.say(0, Message::GateCommand(Box::new(GateCommand { phase, kind, tally })));
             }
             Op::Ack(n, p, kind, ok) => {
                 let error = CollectError::new(CollectErrorKind::Lost, "lost");
                 let outcome = if ok { Ok(reading(self.now)) } else { Err(error) };
                 let phase = self.phases[p];
-                self.say(n, Message::BaselineAck(BaselineAck { phase, kind, outcome }));
+                self.say(n, Message::BaselineAck(Box::new(BaselineAck { phase, kind, outcome })));
             }
             Op::Result(n, d) => {
                 let domains = [Domain::profile(), Domain::telemetry(), Domain::server_metrics()];
@@ -228,7 +228,7 @@ proptest! {
         let ack = BaselineAck { phase: plan().phases()[0].id, kind: BaselineKind::End, outcome };
         let body = match ops.into_iter().next() {
             Some(Op::Status(_, s)) => Message::Status(status(s)),
-            _ => Message::BaselineAck(ack),
+            Some(_) | None => Message::BaselineAck(Box::new(ack)),
         };
         let envelope = Outbox::new(id("gpu")).send(&ServiceId::controller(), body);
         let input = ControllerInput::Message(envelope);
