@@ -16,8 +16,10 @@ use phasegate_core::time::nanos;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::ServerConfig;
-use super::counters::{Counters, Event, Life, Publisher};
+use super::counters::{Counters, Event, Lag, Life, Publisher};
+use super::foreign::Foreign;
 use super::gpu::{GpuReading, Gpus};
+use super::hazard::{EngineFaults, engine_faults};
 use super::prefix::PrefixCache;
 use super::truth::{Finish, GpuTruth, Truth};
 
@@ -41,6 +43,8 @@ pub(crate) struct Work {
     pub(crate) halt_after: Option<u32>,
     /// The phase under which it is counted, from [`Truth::receive`].
     pub(crate) phase: Option<String>,
+    /// No client sent it.
+    pub(crate) foreign: bool,
 }
 
 /// How far a request is.
@@ -86,7 +90,8 @@ pub(crate) struct Engine {
     jitter: f64,
     max_batch: u32,
     queue_limit: u32,
-    reset_after: Option<u64>,
+    faults: EngineFaults,
+    foreign: Option<Foreign>,
     now: Tick,
     next_id: JobId,
     jobs: BTreeMap<JobId, Job>,
@@ -101,16 +106,23 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(config: &ServerConfig, reset_after: Option<u64>) -> Self {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
+        let faults = engine_faults(&config.hazards);
+        let seed = Seed::root(config.seed);
+        let lag = Lag {
+            requests: faults.requests_lag.unwrap_or(config.publish_delay),
+            tokens: faults.tokens_lag.unwrap_or(config.publish_delay),
+        };
         Self {
-            seed: Seed::root(config.seed),
+            foreign: faults.foreign.map(|rate| Foreign::new(&seed, rate)),
+            seed,
             ttft: config.ttft,
             prefill_per_token: config.prefill_per_token,
             itl: config.itl,
             jitter: config.jitter,
             max_batch: config.max_batch,
             queue_limit: config.queue_limit,
-            reset_after,
+            faults,
             now: Tick::ZERO,
             next_id: 0,
             jobs: BTreeMap::new(),
@@ -119,7 +131,7 @@ impl Engine {
             steps: BinaryHeap::new(),
             started: Vec::new(),
             cache: config.prefix_caching.then(PrefixCache::default),
-            counters: Publisher::new(config.max_model_len, config.publish_delay),
+            counters: Publisher::new(config.max_model_len, lag),
             gpus: Gpus::new(config),
             truth: Truth::default(),
         }
@@ -127,9 +139,21 @@ impl Engine {
 
     /// Lets everything happen that is due by `now`.
     pub(crate) fn advance(&mut self, now: Tick) {
-        while let Some(Reverse((due, id))) = self.steps.peek().copied()
-            && due <= now
-        {
+        loop {
+            let step = self.steps.peek().copied().filter(|Reverse((due, _))| *due <= now);
+            let before = step.map_or(now, |Reverse((due, _))| due);
+            if let Some(foreign) = &mut self.foreign
+                && foreign.due() <= before
+            {
+                self.now = self.now.max(foreign.due());
+                let work = foreign.take();
+                self.truth.foreign.received += 1;
+                if self.submit(work).is_err() {
+                    self.truth.foreign.rejected += 1;
+                }
+                continue;
+            }
+            let Some(Reverse((due, id))) = step else { break };
             self.steps.pop();
             // A step of a request that has left, or was planned anew, is void.
             if self.jobs.get(&id).is_some_and(|job| job.next == Some(due)) {
@@ -149,7 +173,7 @@ impl Engine {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.truth.each(work.phase.as_deref(), |tally| tally.in_flight += 1);
+        self.truth.book(work.foreign, work.phase.as_deref(), |tally| tally.in_flight += 1);
         let rng = self.seed.child("timing").child(&work.prompt).rng();
         let job = Job {
             work,
@@ -292,25 +316,33 @@ impl Engine {
         if job.work.halt_after == Some(job.produced) {
             return;
         }
-        let phase = job.work.phase.as_deref();
+        let (foreign, phase) = (job.work.foreign, job.work.phase.as_deref());
         let prompt_tokens = job.work.prompt_tokens;
         let generates = job.work.output_tokens > 0;
         if job.first_token.is_none() {
             job.first_token = Some(at);
             let ttft = generates.then(|| at.since(job.arrived));
             self.counters.push(at, Event::Prefilled { prompt_tokens, ttft });
-            self.truth.each(phase, |tally| tally.prompt_tokens += u64::from(prompt_tokens));
+            self.truth.book(foreign, phase, |tally| {
+                tally.prompt_tokens += u64::from(prompt_tokens);
+            });
         }
         if generates {
             let gap = job.last_token.replace(at).map(|last| at.since(last));
             job.produced += 1;
             self.counters.push(at, Event::Token { gap });
-            self.truth.each(phase, |tally| tally.output_tokens += 1);
+            self.truth.book(foreign, phase, |tally| tally.output_tokens += 1);
         }
         if job.produced >= job.work.output_tokens {
             job.done = true;
             let job = job.clone();
             self.leave(&job, job.work.finish, at);
+            if foreign {
+                // Nobody waits for it, and nobody will release it.
+                self.jobs.remove(&id);
+                let (handler, method) = ("/v1/chat/completions", "POST");
+                self.counters.push(at, Event::Http { handler, method, status: 200 });
+            }
             self.set_running(at, self.running - 1);
             self.fill(at);
         } else if job.work.halt_after != Some(job.produced) {
@@ -323,7 +355,7 @@ impl Engine {
     /// Books a request's end.
     fn leave(&mut self, job: &Job, how: Finish, at: Tick) {
         let prompt_tokens = job.work.prompt_tokens;
-        self.truth.each(job.work.phase.as_deref(), |tally| {
+        self.truth.book(job.work.foreign, job.work.phase.as_deref(), |tally| {
             tally.leave(how, u64::from(prompt_tokens), u64::from(job.produced));
         });
         let finished = matches!(how, Finish::Stop | Finish::Length);
@@ -340,8 +372,13 @@ impl Engine {
             }
         });
         self.counters.push(at, Event::Left { how, life });
-        if finished && Some(self.truth.total.finished) == self.reset_after {
-            self.counters.push(at, Event::Reset);
+        if finished && !job.work.foreign {
+            let finished = Some(self.truth.total.finished);
+            if finished == self.faults.restart_after {
+                self.counters.reset(at, true);
+            } else if finished == self.faults.reset_after {
+                self.counters.reset(at, false);
+            }
         }
     }
 }
