@@ -191,7 +191,10 @@ mod tests {
     #[test]
     fn an_impossible_value_names_its_field() {
         let cases: [(&str, ServerConfig); 8] = [
-            ("idle_drift_w_per_s", ServerConfig { idle_drift_w_per_s: f64::NAN, ..Default::default() }),
+            (
+                "idle_drift_w_per_s",
+                ServerConfig { idle_drift_w_per_s: f64::NAN, ..Default::default() },
+            ),
             ("model", ServerConfig { model: " ".to_owned(), ..Default::default() }),
             ("jitter", ServerConfig { jitter: f64::NAN, ..Default::default() }),
             ("jitter", ServerConfig { jitter: 1.0, ..Default::default() }),

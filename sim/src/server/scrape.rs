@@ -57,9 +57,7 @@ pub(crate) async fn scrape(
         }
     }
     let text = match of {
-        Exporter::Server => {
-            metrics::server(shared, process.unwrap_or_else(|| shared.turn(nth)))
-        }
+        Exporter::Server => metrics::server(shared, process.unwrap_or_else(|| shared.turn(nth))),
         Exporter::Gpu => metrics::gpus(shared),
     };
     if !after.is_zero() {

@@ -143,9 +143,13 @@ fn thousandths(text: &str) -> Option<i64> {
 
 /// Requests a second, in thousandths.
 fn rate(text: &str) -> Parsed<NonZeroU64> {
-    let rate = thousandths(text).and_then(|rate| u64::try_from(rate).ok()).and_then(NonZeroU64::new);
+    let rate =
+        thousandths(text).and_then(|rate| u64::try_from(rate).ok()).and_then(NonZeroU64::new);
     rate.filter(|rate| rate.get() <= MOST_FOREIGN).ok_or_else(|| {
-        format!("`{text}` is no rate; write requests a second, from 0.001 to {}", MOST_FOREIGN / 1000)
+        format!(
+            "`{text}` is no rate; write requests a second, from 0.001 to {}",
+            MOST_FOREIGN / 1000
+        )
     })
 }
 
@@ -167,9 +171,9 @@ fn processes(text: &str) -> Parsed<NonZeroU64> {
 
 /// Two times, the first not above the second.
 fn times(text: &str) -> Parsed<(Duration, Duration)> {
-    let (low, high) = text.split_once('-').ok_or_else(|| {
-        format!("`{text}` is no range of times; write it like `50ms-400ms`")
-    })?;
+    let (low, high) = text
+        .split_once('-')
+        .ok_or_else(|| format!("`{text}` is no range of times; write it like `50ms-400ms`"))?;
     let (low, high) = (time(low)?, time(high)?);
     if low > high {
         return Err(format!("`{text}` falls; write the shorter time first"));

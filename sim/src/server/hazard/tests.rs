@@ -8,7 +8,8 @@ fn parse(text: &str) -> Result<Hazard, HazardError> {
 #[test]
 fn every_known_form_parses_and_its_text_parses_to_the_same() {
     for (form, _) in Hazard::KNOWN {
-        let form = form.replace("gpu-…", "gpu-jitter:1ms-2ms").replace("NNN", "429").replace(":N", ":4");
+        let form =
+            form.replace("gpu-…", "gpu-jitter:1ms-2ms").replace("NNN", "429").replace(":N", ":4");
         // With its optional argument, and without.
         let bare: String = form.split('[').next().unwrap_or_default().to_owned();
         for text in [form.replace(['[', ']'], ""), bare] {
