@@ -102,6 +102,8 @@ pub(crate) struct Engine {
     cache: Option<PrefixCache>,
     counters: Publisher,
     gpus: Gpus,
+    /// The GPUs as they began and every change of the batch since, if kept.
+    load: Option<(Gpus, Vec<(Tick, u32)>)>,
     truth: Truth,
 }
 
@@ -132,6 +134,7 @@ impl Engine {
             started: Vec::new(),
             cache: config.prefix_caching.then(PrefixCache::default),
             counters: Publisher::new(config.max_model_len, lag),
+            load: config.keep_load.then(|| (Gpus::new(config), Vec::new())),
             gpus: Gpus::new(config),
             truth: Truth::default(),
         }
@@ -279,7 +282,27 @@ impl Engine {
         Truth { uptime_s: self.now.as_secs_f64(), gpus, ..self.truth.clone() }
     }
 
+    /// What the GPUs' own sensors show, whatever the exporter makes of it.
+    #[cfg(feature = "turmoil")]
+    pub(crate) fn sensors(&self) -> Vec<GpuReading> {
+        self.gpus.readings()
+    }
+
+    /// Each GPU's exact energy at `at`, in joules, if the load was kept.
+    pub(crate) fn energy_j(&self, at: Tick) -> Option<Vec<f64>> {
+        let (gpus, changes) = self.load.as_ref()?;
+        let mut gpus = gpus.clone();
+        for (when, running) in changes.iter().take_while(|(when, _)| *when <= at) {
+            gpus.set_running(*when, *running);
+        }
+        gpus.advance(at);
+        Some(gpus.readings().into_iter().map(|gpu| gpu.energy_j).collect())
+    }
+
     fn set_running(&mut self, at: Tick, running: u32) {
+        if let Some((_, changes)) = &mut self.load {
+            changes.push((at, running));
+        }
         self.running = running;
         self.gpus.set_running(at, running);
     }

@@ -61,9 +61,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use api::PHASE_HEADER;
 pub use config::{ConfigError, ServerConfig};
+#[cfg(feature = "turmoil")]
+pub(crate) use gpu::GpuReading;
 pub use hazard::{ApiFault, Exporter, ExporterFault, Hazard, HazardError, Published};
 pub use streams::OnStreams;
-pub use truth::{GpuTruth, Tally, Truth};
+pub use truth::{GpuTruth, Tally, Truth, prompt_hash};
 
 use body::Body;
 use shared::{Shared, drive};

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::config::ServerConfig;
 use super::engine::{Engine, JobId, Progress, QueueFull, Work};
+use super::gpu::GpuReading;
 use super::hazard::{Exporter, Hazard, RequestFaults, apply_to, replicas, request_faults};
 use super::truth::{Finish, Truth};
 
@@ -121,6 +122,25 @@ impl Shared {
     /// who have no clock that goes with the server's.
     pub(crate) fn last_truth(&self) -> Truth {
         Truth::together(self.processes().map(|n| self.lock(n).engine.truth()).collect())
+    }
+
+    /// What the sensors of all GPUs show `at` so long after the start; for those
+    /// who have no clock that goes with the server's.
+    #[cfg(feature = "turmoil")]
+    pub(crate) fn sensors(&self, at: Tick) -> Vec<GpuReading> {
+        let of = |process| {
+            let mut state = self.lock(process);
+            state.engine.advance(at);
+            state.engine.sensors()
+        };
+        self.processes().flat_map(of).collect()
+    }
+
+    /// Each GPU's exact energy at `at`, in joules, if the load was kept.
+    pub(crate) fn energy_j(&self, at: Tick) -> Option<Vec<f64>> {
+        let of = |process| self.lock(process).engine.energy_j(at);
+        let each: Option<Vec<Vec<f64>>> = self.processes().map(of).collect();
+        each.map(|each| each.into_iter().flatten().collect())
     }
 
     /// Submits a request to an engine.

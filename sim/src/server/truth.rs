@@ -101,6 +101,14 @@ impl Finish {
     }
 }
 
+/// A prompt's hash, as [`Truth::prompts`] has it.
+#[must_use]
+pub fn prompt_hash(prompt: &str) -> String {
+    let mut hash = Seed::root(0).uuid(prompt).simple().to_string();
+    hash.truncate(16);
+    hash
+}
+
 impl Truth {
     /// A request arrived; the name under which its phase is counted comes back.
     pub(crate) fn receive(&mut self, phase: Option<&str>, prompt: Option<&str>) -> Option<String> {
@@ -108,7 +116,7 @@ impl Truth {
         if let Some(prompt) = prompt {
             let hash = Seed::root(0).uuid(prompt).simple().to_string();
             if self.prompts.len() < PROMPTS_KEPT {
-                self.prompts.push(hash[..16].to_owned());
+                self.prompts.push(prompt_hash(prompt));
             }
             self.each(phase.as_deref(), |tally| {
                 let chain = format!("{} {hash}", tally.digest);
