@@ -113,6 +113,13 @@ impl Case {
         CASES.iter().copied().find(|case| case.name == name)
     }
 
+    /// The same trouble with phases of about a second, where nothing but the machinery is
+    /// to be looked at.
+    #[must_use]
+    pub fn hurried(self) -> Self {
+        Self { sending_ms: (300, 1000), ..self }
+    }
+
     /// One of its runs.
     ///
     /// # Errors
@@ -153,7 +160,7 @@ impl Case {
         Ok(Scenario {
             name: format!("{}-{seed}", self.name),
             seed,
-            tick: millis(if self.sending_ms.1 > 60_000 { 5 } else { 1 }),
+            tick: millis(if self.sending_ms.1 > 60_000 { 20 } else { 1 }),
             latency: (latency, latency + millis(1)),
             random_order: false,
             plan,

@@ -2,6 +2,7 @@
 
 use phasegate_core::account::result::{Delta, PhaseResult, RunResult, Verdict};
 use phasegate_core::message::BaselineKind;
+use phasegate_core::plan::PhaseKind;
 use phasegate_core::time::Tick;
 
 use super::naive::{self, Naive};
@@ -20,7 +21,7 @@ pub struct Measured {
     pub counts: [Option<f64>; 3],
     /// Each GPU.
     pub energies: Vec<Energy>,
-    /// What a timer of so many milliseconds would have reported.
+    /// What a timer of so many milliseconds would have reported; of measured phases.
     pub naive: Vec<(u64, Naive)>,
 }
 
@@ -91,14 +92,16 @@ pub fn measure(scenario: &Scenario, outcome: &Outcome) -> Result<Vec<Measured>, 
         };
         let span = (start, end);
         let whole = truth.energy_j(start, end).ok_or("the load was not kept")?;
-        let naive = [333, 1000]
-            .map(|ms| (ms, naive::of(&outcome.readings, ms, span, counts, (&gpus, &whole))));
+        // Nobody reports a warm-up.
+        let timers: &[u64] = if phase.kind == PhaseKind::Profiling { &[333, 1000] } else { &[] };
+        let timer =
+            |ms: &u64| (*ms, naive::of(&outcome.readings, *ms, span, counts, (&gpus, &whole)));
         measured.push(Measured {
             name: phase.name.clone(),
             clean: phase.verdict == Verdict::Clean,
             counts: against(reported, counts),
             energies: energies(result, phase, &truth, &gpus)?,
-            naive: naive.to_vec(),
+            naive: timers.iter().map(timer).collect(),
         });
     }
     Ok(measured)
