@@ -134,7 +134,7 @@ impl Row {
 fn short(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
-        Some(value) if value == 0.0 => "0".to_owned(),
+        Some(0.0) => "0".to_owned(),
         Some(value) if value.abs() >= 10.0 => format!("{value:+.0}"),
         Some(value) => format!("{value:+.2}"),
     }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::config::ServerConfig;
 use super::engine::{Engine, JobId, Progress, QueueFull, Work};
+#[cfg(feature = "turmoil")]
 use super::gpu::GpuReading;
 use super::hazard::{Exporter, Hazard, RequestFaults, apply_to, replicas, request_faults};
 use super::truth::{Finish, Truth};

@@ -238,11 +238,11 @@ pub(crate) fn engine_faults(hazards: &[Hazard]) -> EngineFaults {
 
 /// How many processes are behind the address.
 pub(crate) fn replicas(hazards: &[Hazard]) -> u64 {
-    let named = hazards.iter().filter_map(|hazard| match hazard {
+    let mut named = hazards.iter().filter_map(|hazard| match hazard {
         Hazard::Replicas(n) => Some(n.get()),
         _ => None,
     });
-    named.last().unwrap_or(1).min(MOST_REPLICAS)
+    named.next_back().unwrap_or(1).min(MOST_REPLICAS)
 }
 
 /// The most processes behind one address.
