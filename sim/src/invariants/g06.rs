@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use phasegate_core::account::attribution::{Attributed, SeriesWindow, SeriesWindows};
 use phasegate_core::account::gauge::middle;
-use phasegate_core::account::result::Delta;
 use phasegate_core::reading::{Reading, ReadingBody, Value};
 use phasegate_core::time::Tick;
 
@@ -51,11 +50,7 @@ impl Baselines {
 /// What a counter or a number of observations did; `None` where that is not
 /// known.
 fn amount(window: &SeriesWindow) -> Option<f64> {
-    match window.delta.as_ref().ok()? {
-        Delta::Counter { total, .. } => Some(*total),
-        Delta::Histogram { count, .. } => Some(*count),
-        Delta::Summary { count, .. } => *count,
-    }
+    window.delta.as_ref().ok()?.amount()
 }
 
 /// Checks every series that was read at both ends, was never reset, and is
@@ -108,7 +103,7 @@ mod tests {
     const SOURCE: &str = "http://127.0.0.1:8000/metrics";
 
     fn reading(phase: usize, kind: BaselineKind, at: u64, value: f64) -> Reading {
-        let series = Series { labels: BTreeMap::new(), value: Value::Value(value) };
+        let series = Series { labels: BTreeMap::new(), created: None, value: Value::Value(value) };
         let family = Family {
             name: "vllm:request_success".to_owned(),
             kind: FamilyType::Counter,
@@ -121,6 +116,7 @@ mod tests {
             start: ms(at),
             first_byte: None,
             end: ms(at + 2),
+            malformed: None,
             body: ReadingBody::Families(vec![family]),
         }
     }

@@ -74,6 +74,7 @@ fn run() -> (RunResult, ControllerReport) {
         released_by: ReleasedBy::AllAcked,
         settled: Some(true),
         in_flight: 0,
+        skew_ns: None,
         collectors: vec![],
     };
     let result = RunResult {
@@ -143,7 +144,7 @@ fn what_was_moving_shared_or_in_flight_is_not_clean() {
     needs(Verdict::Overlapped, Verdict::Clean, |_, report| report.boundaries[0].in_flight = 2);
     needs(Verdict::Overlapped, Verdict::Clean, |result, _| {
         let phases = vec!["steady".to_owned(), "other".to_owned()];
-        result.windows.push(Window { from_ns: ms(1), to_ns: ms(2), phases });
+        result.windows.push(Window { from_ns: ms(1), to_ns: ms(2), phases, server_metrics: vec![] });
     });
 }
 

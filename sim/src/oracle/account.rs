@@ -50,6 +50,7 @@ pub(super) fn judge(
                 start: kept.start,
                 first_byte: None,
                 end: kept.end,
+                malformed: None,
                 body: ReadingBody::Families(vec![family(value)]),
             });
         }
@@ -80,7 +81,7 @@ fn source(place: usize) -> String {
 
 fn family(value: u64) -> Family {
     let value = Value::Value(value as f64);
-    let series = vec![Series { labels: BTreeMap::new(), value }];
+    let series = vec![Series { labels: BTreeMap::new(), created: None, value }];
     Family { name: COUNTER.to_owned(), kind: FamilyType::Counter, series }
 }
 
@@ -207,8 +208,8 @@ fn sum(
     let mut total = 0.0;
     for window in &series.windows {
         match &window.delta {
-            Ok(Delta::Counter { total: one, .. }) => total += one,
-            Ok(Delta::Histogram { .. } | Delta::Summary { .. }) | Err(_) => {}
+            Ok(moved) => total += moved.amount().unwrap_or_default(),
+            Err(_) => {}
         }
     }
     if total == right {

@@ -42,6 +42,7 @@ fn boundary(phase: PhaseId, kind: BaselineKind, statuses: &[BoundaryStatus]) -> 
         released_by: if all { ReleasedBy::AllAcked } else { ReleasedBy::Timeout },
         settled: Some(all),
         in_flight: if all { 0 } else { 3 },
+        skew_ns: None,
         collectors: statuses.iter().enumerate().map(collector).collect(),
     }
 }

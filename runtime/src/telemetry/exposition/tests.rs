@@ -7,7 +7,7 @@ use super::{ParseReport, parse};
 
 fn clean(text: &str) -> Vec<Family> {
     let report = parse(text.as_bytes());
-    assert_eq!(report.first_bad, None, "in {text}");
+    assert_eq!(report.first_bad, [], "in {text}");
     report.families
 }
 
@@ -20,7 +20,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn value(pairs: &[(&str, &str)], value: f64) -> Series {
-    Series { labels: labels(pairs), value: Value::Value(value) }
+    Series { labels: labels(pairs), created: None, value: Value::Value(value) }
 }
 
 const VLLM: &str = r#"# HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -61,6 +61,7 @@ fn an_exposition_of_vllm_gives_families_without_suffixes() {
             kind: FamilyType::Summary,
             series: vec![Series {
                 labels: BTreeMap::new(),
+                created: None,
                 value: Value::Summary { sum: Some(17.5), count: Some(27.0) },
             }],
         },
@@ -69,6 +70,7 @@ fn an_exposition_of_vllm_gives_families_without_suffixes() {
             kind: FamilyType::Histogram,
             series: vec![Series {
                 labels: labels(&[("engine", "0")]),
+                created: None,
                 value: Value::Histogram(histogram),
             }],
         },
@@ -211,14 +213,14 @@ fn each_bad_line_is_refused_for_its_own_reason_and_the_rest_is_used() {
         let report = parse(&text);
         assert_eq!(report.families.len(), 2, "{}", line.escape_ascii());
         assert_eq!(report.bad_lines, 1, "{}", line.escape_ascii());
-        let first = report.first_bad.map(|bad| bad.to_string());
+        let first = report.first_bad.first().map(ToString::to_string);
         shown.push_str(&format!("{}\n", first.unwrap_or_default()));
     }
     for line in ["h_bucket 1", "h_bucket{le=\"wide\"} 1", "h_bucket{le=\"NaN\"} 1", "h 1", "s 1"] {
         let text = format!("# TYPE h histogram\n# TYPE s summary\nh_sum 1\n{line}\n");
         let report = parse(text.as_bytes());
         assert_eq!((report.families.len(), report.bad_lines), (1, 1), "{line}");
-        let first = report.first_bad.map(|bad| bad.to_string());
+        let first = report.first_bad.first().map(ToString::to_string);
         shown.push_str(&format!("{}\n", first.unwrap_or_default()));
     }
     insta::assert_snapshot!(shown);
@@ -228,13 +230,13 @@ fn each_bad_line_is_refused_for_its_own_reason_and_the_rest_is_used() {
 fn the_first_bad_line_is_named_also_if_it_is_found_later() {
     let report = parse(b"# TYPE h histogram\nh_bucket 1\nnonsense\n");
     assert_eq!(report.bad_lines, 2);
-    assert_eq!(report.first_bad.map(|bad| bad.number), Some(2));
+    assert_eq!(report.first_bad.first().map(|bad| bad.number), Some(2));
 }
 
 #[test]
 fn an_excerpt_is_short_and_printable() {
     let line = format!("\u{1b}[31m{}", "é".repeat(10_000));
-    let excerpt = parse(line.as_bytes()).first_bad.map(|bad| bad.excerpt).unwrap_or_default();
+    let excerpt = parse(line.as_bytes()).first_bad.remove(0).excerpt;
     assert!(excerpt.starts_with("\\u{1b}[31mé"), "{excerpt}");
     assert!(excerpt.ends_with('…') && excerpt.chars().count() < 100, "{excerpt}");
 }
@@ -268,7 +270,7 @@ proptest! {
     ) {
         let report = parse(lines.join("\n").as_bytes());
         prop_assert!(report.bad_lines <= lines.len() as u64);
-        prop_assert_eq!(report.bad_lines == 0, report.first_bad.is_none());
+        prop_assert_eq!(report.bad_lines == 0, report.first_bad.is_empty());
         let names: Vec<_> = report.families.iter().map(|family| &family.name).collect();
         prop_assert!(names.is_sorted());
         for family in &report.families {

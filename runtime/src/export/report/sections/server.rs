@@ -124,8 +124,8 @@ fn table_of<'a>(
 
 fn counters(metrics: &[&ServerMetric]) -> String {
     table_of(metrics, "Counters", &["Series", "#Total", "#Per second"], |metric| {
-        let Some(Delta::Counter { total, rate_per_s }) = metric.delta.known() else { return None };
-        let rate = known(*rate_per_s, "the phase's length is not known");
+        let Some(Delta::Counter { total, rate_per_s, .. }) = metric.delta.known() else { return None };
+        let rate = known(*rate_per_s, "no time lies between the readings");
         Some(vec![Cell::Number(number(*total)), Cell::Number(rate)])
     })
 }
@@ -135,13 +135,12 @@ fn histograms(metrics: &[&ServerMetric]) -> String {
                    linear interpolation, an estimate.";
     let columns = ["Series", "#Count", "#Mean", "#p50", "#p90", "#p99"];
     table_of(metrics, caption, &columns, |metric| {
-        let Some(Delta::Histogram { count, sum, quantiles, .. }) = metric.delta.known() else {
+        let Some(Delta::Histogram { count, mean, quantiles, .. }) = metric.delta.known() else {
             return None;
         };
-        let mean = sum.filter(|_| *count > 0.0).map(|sum| sum / count);
         let mut cells = vec![
             Cell::Number(number(*count)),
-            Cell::Number(known(mean, "the server gives no sum")),
+            Cell::Number(known(*mean, "the server gives no sum")),
         ];
         cells.extend(["p50", "p90", "p99"].map(|q| Cell::Number(bounds(quantiles.get(q)))));
         Some(cells)
@@ -177,11 +176,10 @@ fn gauges(metrics: &[&ServerMetric]) -> String {
 
 fn summaries(metrics: &[&ServerMetric]) -> String {
     table_of(metrics, "Summaries", &["Series", "#Count", "#Mean"], |metric| {
-        let Some(Delta::Summary { count, sum }) = metric.delta.known() else { return None };
-        let mean = sum.zip(*count).filter(|(_, n)| *n > 0.0).map(|(sum, n)| sum / n);
+        let Some(Delta::Summary { count, mean, .. }) = metric.delta.known() else { return None };
         Some(vec![
             Cell::Number(known(*count, "the server gives no count")),
-            Cell::Number(known(mean, "the server gives no sum")),
+            Cell::Number(known(*mean, "the server gives no sum")),
         ])
     })
 }
