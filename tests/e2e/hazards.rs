@@ -300,7 +300,11 @@ fn what_is_published_within_the_settling_is_exact() {
 fn what_is_published_after_the_settling_is_said_with_its_family_and_numbers() {
     let split = is(&["unsettled", "contaminated"], &["publish-delay:30s"], &[]);
     let notes = notes(phase(&split.result, "profiling"));
-    assert!(notes.contains("vllm:request_success") && notes.contains('5'), "{notes}");
+    for (family, number) in
+        [("vllm:", "5 requests"), ("vllm:prompt_tokens", "80"), ("vllm:generation_tokens", "40")]
+    {
+        assert!(notes.contains(family) && notes.contains(number), "{notes}");
+    }
 }
 
 #[test]
