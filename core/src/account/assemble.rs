@@ -115,12 +115,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     }
 }
 
-fn phase(
-    judge: &Judge<'_>,
-    index: usize,
-    plan: &PhasePlan,
-    ledgers: Reconciled,
-) -> PhaseResult {
+fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled) -> PhaseResult {
     let evidence = judge.evidence;
     let report = evidence.phase(plan.id);
     let books = evidence.books(plan.id);

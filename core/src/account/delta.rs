@@ -21,8 +21,8 @@ use std::sync::Arc;
 use super::elapsed::Elapsed;
 use super::quantile::quantiles;
 use super::result::{Delta, Moved};
-pub use super::track::{Mark, Track};
 use super::track::{Break, Cause};
+pub use super::track::{Mark, Track};
 use crate::reading::Value;
 
 /// What the parts of a sample are.

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 mod series;
 
-pub use series::{Delta, GaugeStats, Maybe, Moved, Quantile, ServerMetric, WindowMetric};
 use series::maybe_whole;
+pub use series::{Delta, GaugeStats, Maybe, Moved, Quantile, ServerMetric, WindowMetric};
 
+use crate::engines::Unit;
 use crate::id::{PhaseId, ServiceId};
 use crate::message::{BaselineKind, ReleasedBy};
 use crate::plan::PhaseKind;
@@ -163,8 +164,10 @@ pub struct Max {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Reconciliation {
-    /// The family.
+    /// The family, with `_count` or `_sum` where it is that part of a histogram.
     pub server_metric: String,
+    /// What it counts.
+    pub unit: Unit,
     /// What the server must have counted at least: what completed.
     #[serde(serialize_with = "maybe_whole")]
     pub client: Option<f64>,

@@ -14,7 +14,11 @@ fn labels(text: &str) -> BTreeMap<String, String> {
 fn plain(name: &str, kind: FamilyType, series: &[(&str, f64)]) -> Family {
     let series = series
         .iter()
-        .map(|(text, value)| Series { labels: labels(text), created: None, value: Value::Value(*value) })
+        .map(|(text, value)| Series {
+            labels: labels(text),
+            created: None,
+            value: Value::Value(*value),
+        })
         .collect();
     Family { name: name.to_owned(), kind, series }
 }

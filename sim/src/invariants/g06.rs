@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use phasegate_core::account::attribution::{Attributed, SeriesWindow, SeriesWindows};
 use phasegate_core::account::gauge::middle;
+use phasegate_core::account::result::{Moved, RunResult};
 use phasegate_core::reading::{Reading, ReadingBody, Value};
 use phasegate_core::time::Tick;
 
@@ -86,6 +87,53 @@ pub fn check(attributed: &Attributed, baselines: &Baselines) -> (usize, Vec<Viol
         }
     }
     (checked, broken)
+}
+
+/// Checks that the windows of `run.json` hold what the readings did, each once:
+/// for every series that is known in all its windows, their sum is the same. And
+/// what a phase calls its own and what it calls shared are together its delta.
+#[must_use]
+pub fn check_windows(result: &RunResult, attributed: &Attributed) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    let mut written: BTreeMap<_, f64> = BTreeMap::new();
+    let mut last = Tick::ZERO;
+    for window in &result.windows {
+        last = last.max(window.to_ns);
+        for metric in &window.server_metrics {
+            let key =
+                (&metric.endpoint, &metric.name, &metric.labels, format!("{:?}", metric.kind));
+            let amount = metric.delta.as_ref().and_then(Moved::amount);
+            *written.entry(key).or_default() += amount.unwrap_or_default();
+        }
+    }
+    let series = attributed.window_deltas();
+    for series in series.iter().filter(|_| !result.windows.is_empty()) {
+        let Some(sum) = series.windows.iter().map(amount).sum::<Option<f64>>() else { continue };
+        let key = (&series.endpoint, &series.name, &series.labels, format!("{:?}", series.kind));
+        let listed = written.get(&key).copied().unwrap_or_default();
+        if (sum - listed).abs() > 1e-9 * (1.0 + sum.abs()) {
+            let what = format!(
+                "{} {:?} of {} sums to {sum}, and to {listed} in run.json's windows",
+                series.name, series.labels, series.endpoint
+            );
+            broken.push(Violation::new(NAME, last, what));
+        }
+    }
+    for phase in &result.phases {
+        for metric in &phase.server_metrics {
+            let (Some(own), Some(shared)) = (&metric.own, &metric.shared) else { continue };
+            let parts = own.amount().zip(shared.amount()).map(|(own, shared)| own + shared);
+            let whole = metric.delta.known().cloned().and_then(|delta| Moved::from(delta).amount());
+            if parts.zip(whole).is_none_or(|(a, b)| (a - b).abs() > 1e-9 * (1.0 + b.abs())) {
+                let what = format!(
+                    "{} of phase '{}' is {whole:?}, and {parts:?} of its own and shared",
+                    metric.name, phase.name
+                );
+                broken.push(Violation::new(NAME, last, what));
+            }
+        }
+    }
+    broken
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use phasegate_core::reading::{
 use super::Verdict;
 use super::gates::Gates;
 use super::readings::{Kept, Readings};
+use crate::invariants::g06::check_windows;
 
 const COUNTER: &str = "requests";
 
@@ -58,7 +59,11 @@ pub(super) fn judge(
     let result = result_of(evidence, &fed, facts());
     let mut attribution = Attribution::new(evidence);
     fed.iter().for_each(|reading| attribution.feed(reading));
-    let windows = attribution.finish().window_deltas();
+    let attributed = attribution.finish();
+    if let Some(broken) = check_windows(&result, &attributed).first() {
+        return Err(broken.to_string());
+    }
+    let windows = attributed.window_deltas();
     for (plan, phase) in evidence.plan.phases().iter().zip(&result.phases) {
         graded(plan, phase, places, gates)?;
     }

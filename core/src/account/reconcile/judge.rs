@@ -103,7 +103,9 @@ impl Case {
     fn fits(&self, least: u64, most: Option<u64>, server: f64) -> Judgement {
         for (at, endpoint) in ["START", "END"].iter().zip(&self.unsettled) {
             if let Some(endpoint) = endpoint {
-                let why = format!("{endpoint} was still publishing at {at}: the numbers may agree by chance");
+                let why = format!(
+                    "{endpoint} was still publishing at {at}: the numbers may agree by chance"
+                );
                 return Judgement::unknown(why);
             }
         }
@@ -200,7 +202,10 @@ impl Case {
             Before::Nothing | Before::Seen { .. } => {}
         }
         if let Some(foreign) = &self.foreign {
-            return Judgement::mismatch(format!("foreign traffic: {}", foreign.trim_end_matches('.')));
+            return Judgement::mismatch(format!(
+                "foreign traffic: {}",
+                foreign.trim_end_matches('.')
+            ));
         }
         let twice = whole_ratio(server, most as f64).filter(|_| self.endpoints > 1);
         Judgement::mismatch(match twice {

@@ -118,6 +118,7 @@ impl Line {
         };
         Reconciliation {
             server_metric: self.name,
+            unit: self.unit,
             client: self.client.map(|(least, _)| least as f64),
             client_max,
             server: self.server,
@@ -147,9 +148,8 @@ impl Books<'_> {
             let books = self.evidence.books(plan.id);
             let books = books.filter(|b| b.counts.completed == counts.completed);
             let idle = (counts.sent == 0).then_some(0);
-            let tokens = |of: Option<u64>, so_far: Option<u64>| {
-                Some(so_far?.saturating_add(of.or(idle)?))
-            };
+            let tokens =
+                |of: Option<u64>, so_far: Option<u64>| Some(so_far?.saturating_add(of.or(idle)?));
             Tally {
                 sent: sum.sent.saturating_add(counts.sent),
                 completed: sum.completed.saturating_add(counts.completed),
@@ -178,9 +178,8 @@ impl Books<'_> {
                 server: server.clone(),
                 unsettled: [start, end].map(|key| reach.unsettled(key)),
                 unread: reach.unread_endpoints(),
-                in_flight: [start, end].map(|key| {
-                    self.boundaries.get(key.0, key.1).map_or(0, |b| b.in_flight())
-                }),
+                in_flight: [start, end]
+                    .map(|key| self.boundaries.get(key.0, key.1).map_or(0, |b| b.in_flight())),
                 before: self.before(first, &reach),
                 after: reach.next_start(last).and_then(|next| reach.between(end, next).ok()),
                 endpoints: reach.endpoints(),
@@ -239,8 +238,7 @@ impl Books<'_> {
             return line;
         }
         let reach = Reach { boundaries: self.boundaries, attributed: self.attributed, measure };
-        let server =
-            reach.between((index, BaselineKind::Start), (index, BaselineKind::End)).ok();
+        let server = reach.between((index, BaselineKind::Start), (index, BaselineKind::End)).ok();
         let own = self.evidence.plan.phases().get(index).map(|p| p.name.as_str());
         let others = names.iter().filter(|name| Some(name.as_str()) != own);
         let others: Vec<_> = others.map(|name| format!("'{name}'")).collect();

@@ -214,7 +214,10 @@ fn whole<S: serde::Serializer>(value: &f64, s: S) -> Result<S::Ok, S::Error> {
     Number::from(*value).serialize(s)
 }
 
-pub(super) fn maybe_whole<S: serde::Serializer>(value: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+pub(super) fn maybe_whole<S: serde::Serializer>(
+    value: &Option<f64>,
+    s: S,
+) -> Result<S::Ok, S::Error> {
     value.map(Number::from).serialize(s)
 }
 

@@ -13,10 +13,10 @@ use crate::account::boundary::{Boundaries, KINDS, name};
 use crate::account::delta::{Change, Mark, Sample, Track, between};
 use crate::account::gauge::{Gauge, Span, middle};
 use crate::account::gpu::GpuBook;
-use crate::id::ServiceId;
-use crate::message::BaselineKind;
 use crate::account::track::Born;
 use crate::engines::{Role, lookup};
+use crate::id::ServiceId;
+use crate::message::BaselineKind;
 use crate::reading::{FamilyType, GpuSample, Malformed, Reading, ReadingBody, Series, Value};
 use crate::time::Tick;
 

@@ -84,7 +84,8 @@ impl Processes {
             wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
         };
         let of = self.now.iter().filter(|(wanted, _)| has(wanted));
-        of.max_by_key(|(wanted, _)| wanted.len()).map(|(_, process)| (process.started, process.restarted))
+        of.max_by_key(|(wanted, _)| wanted.len())
+            .map(|(_, process)| (process.started, process.restarted))
     }
 
     /// How several processes were seen to answer in turn; `None` if they were

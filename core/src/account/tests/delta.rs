@@ -1,8 +1,8 @@
 use super::*;
 use crate::Tick;
 use crate::reading::Histogram;
-use std::sync::Arc;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// Feeds values one after the other, none overlapping, and marks each.
 fn marks(values: &[f64]) -> Vec<Arc<Mark>> {
@@ -168,7 +168,10 @@ fn a_sum_may_fall_where_negative_values_are_observed() {
     let end = Value::Summary { sum: Some(3.0), count: Some(2.0) };
     let change = change_of(&start, &end);
     assert!(!change.reset);
-    assert_eq!(change.delta(None), Ok(Delta::Summary { count: Some(1.0), sum: Some(-2.0), mean: Some(-2.0) }));
+    assert_eq!(
+        change.delta(None),
+        Ok(Delta::Summary { count: Some(1.0), sum: Some(-2.0), mean: Some(-2.0) })
+    );
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use super::run::{End, Run, Start, counter, family, vllm};
 use crate::account::result::{Delta, Maybe, Verdict};
 use crate::message::BaselineKind;
-use crate::reading::{
-    Family, FamilyType, Histogram, Malformed, ReadingBody, Series, Value,
-};
+use crate::reading::{Family, FamilyType, Histogram, Malformed, ReadingBody, Series, Value};
 
 const SUCCESS: &str = "vllm:request_success";
 
@@ -61,7 +59,11 @@ fn a_series_that_was_created_again_contaminates_the_phase() {
     ]);
     let phase = run.phase(0);
     assert_eq!(phase.verdict, Verdict::Contaminated);
-    assert!(phase.notes[0].contains("was created again between 0.092 s and 1.112 s"), "{:?}", phase.notes);
+    assert!(
+        phase.notes[0].contains("was created again between 0.092 s and 1.112 s"),
+        "{:?}",
+        phase.notes
+    );
 }
 
 #[test]
@@ -85,7 +87,10 @@ fn an_address_that_answers_as_several_processes_is_refused() {
         let metric = phase.server_metrics.iter().find(|m| m.name == SUCCESS).unwrap();
         assert_eq!(metric.delta, Maybe::Unknown);
         let why = metric.reason.as_deref().unwrap();
-        assert!(why.starts_with("it answers as several processes in turn; name each replica"), "{why}");
+        assert!(
+            why.starts_with("it answers as several processes in turn; name each replica"),
+            "{why}"
+        );
         assert_eq!(phase.verdict, Verdict::Contaminated);
         assert!(phase.notes.iter().any(|n| n.contains("name each replica")), "{:?}", phase.notes);
         assert!(result.windows.iter().all(|w| w.server_metrics.is_empty()));
@@ -115,7 +120,10 @@ fn a_histogram_that_disagrees_with_itself_has_no_delta_and_the_phase_says_so() {
         let value = Histogram { buckets, sum: Some(0.5), count: Some(all) };
         vec![family("acme_seconds", FamilyType::Histogram, Value::Histogram(value))]
     };
-    let run = one_phase(&[(90, Some(Start), histogram(0.0, 0.0)), (1110, Some(End), histogram(5.0, 4.0))]);
+    let run = one_phase(&[
+        (90, Some(Start), histogram(0.0, 0.0)),
+        (1110, Some(End), histogram(5.0, 4.0)),
+    ]);
     let phase = run.phase(0);
     let metric = phase.server_metrics.iter().find(|m| m.name == "acme_seconds").unwrap();
     assert_eq!((metric.delta.clone(), metric.reset), (Maybe::Unknown, false));

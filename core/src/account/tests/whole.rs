@@ -28,8 +28,11 @@ fn seamless() -> Run {
     ];
     for (at, mark, requests, joules) in steps {
         let running = if requests > 1.0 && requests < 13.0 { 1.0 } else { 0.0 };
-        let families =
-            vec![running_gauge(running), prefill(requests), counter("vllm:request_success", requests)];
+        let families = vec![
+            running_gauge(running),
+            prefill(requests),
+            counter("vllm:request_success", requests),
+        ];
         run.read(at, Some(mark), families);
         run.read_gpu(at, Some(mark), joules * 1000);
     }

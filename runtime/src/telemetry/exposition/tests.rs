@@ -84,7 +84,10 @@ fn an_exposition_of_vllm_gives_families_without_suffixes() {
             kind: FamilyType::Counter,
             series: vec![
                 value(&[("engine", "0"), ("finished_reason", "length"), m], 1.0),
-                value(&[("engine", "0"), ("finished_reason", "stop"), m], 5.0),
+                Series {
+                    created: Some(1.7635e9),
+                    ..value(&[("engine", "0"), ("finished_reason", "stop"), m], 5.0)
+                },
             ],
         },
     ];
@@ -104,7 +107,8 @@ fn openmetrics_names_match_their_type_line_whether_written_with_colons_or_not() 
     let expected =
         [("vllm:tokens", FamilyType::Counter), ("vllm:ttft_seconds", FamilyType::Histogram)];
     assert_eq!(names(&families), expected);
-    assert_eq!(families[0].series, [value(&[("a", "b")], 5.0)]);
+    let created = Some(1.7e9);
+    assert_eq!(families[0].series, [Series { created, ..value(&[("a", "b")], 5.0) }]);
 }
 
 #[test]
@@ -231,6 +235,29 @@ fn the_first_bad_line_is_named_also_if_it_is_found_later() {
     let report = parse(b"# TYPE h histogram\nh_bucket 1\nnonsense\n");
     assert_eq!(report.bad_lines, 2);
     assert_eq!(report.first_bad.first().map(|bad| bad.number), Some(2));
+}
+
+#[test]
+fn the_first_three_bad_lines_are_named_and_all_are_counted() {
+    let report = parse(b"one\ntwo\nok 1\nthree\nfour\n");
+    let malformed = report.malformed().unwrap();
+    assert_eq!(malformed.lines, 4);
+    let numbers: Vec<_> = report.first_bad.iter().map(|bad| bad.number).collect();
+    assert_eq!(numbers, [1, 2, 4]);
+    assert_eq!(malformed.first[2], "line 4 (no value): three");
+    assert_eq!(parse(b"ok 1\n").malformed(), None);
+}
+
+#[test]
+fn when_a_series_was_created_is_kept_and_makes_no_series_by_itself() {
+    let text = "# TYPE a counter\na_total{x=\"1\"} 2\na_created{x=\"1\"} 1.7e9\n\
+        a_created{x=\"2\"} 1.8e9\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_count 1\n\
+        h_sum 1\nh_created 1.6e9\n# TYPE only counter\nonly_created 5\n# EOF\n";
+    let families = clean(text);
+    assert_eq!(names(&families), [("a", FamilyType::Counter), ("h", FamilyType::Histogram)]);
+    let created: Vec<_> =
+        families.iter().flat_map(|f| f.series.iter().map(|s| s.created)).collect();
+    assert_eq!(created, [Some(1.7e9), Some(1.6e9)]);
 }
 
 #[test]

@@ -49,10 +49,12 @@ fn equal_numbers_are_no_match_where_the_server_had_not_counted_what_came_before(
 
 #[test]
 fn what_did_not_complete_may_be_counted_or_not() {
-    let within = |server: f64| judged(move |c| (c.client, c.server) = (Some((5, Some(8))), Ok(server)));
+    let within =
+        |server: f64| judged(move |c| (c.client, c.server) = (Some((5, Some(8))), Ok(server)));
     assert_eq!([5.0, 7.0, 8.0].map(|n| within(n).0), [Match; 3]);
     assert_eq!([4.0, 9.0].map(|n| within(n).0), [Mismatch; 2]);
-    let open = |server: f64| judged(move |c| (c.client, c.server) = (Some((640, None)), Ok(server)));
+    let open =
+        |server: f64| judged(move |c| (c.client, c.server) = (Some((640, None)), Ok(server)));
     assert_eq!([639.0, 640.0, 700.0].map(|n| open(n).0), [Mismatch, Match, Unknown]);
     assert!(open(700.0).1.contains("did not complete"));
 }

@@ -124,8 +124,12 @@ fn table_of<'a>(
 
 fn counters(metrics: &[&ServerMetric]) -> String {
     table_of(metrics, "Counters", &["Series", "#Total", "#Per second"], |metric| {
-        let Some(Delta::Counter { total, rate_per_s, .. }) = metric.delta.known() else { return None };
-        let rate = known(*rate_per_s, "no time lies between the readings");
+        let Some(Delta::Counter { total, rate_per_s, rate_error_per_s }) = metric.delta.known()
+        else {
+            return None;
+        };
+        let error = rate_error_per_s.map_or_else(String::new, |e| format!(" ± {}", number(e)));
+        let rate = known(*rate_per_s, "no time lies between the readings") + &error;
         Some(vec![Cell::Number(number(*total)), Cell::Number(rate)])
     })
 }
@@ -197,18 +201,36 @@ fn missing(metrics: &[&ServerMetric]) -> String {
 
 /// The client's count against the server's.
 fn reconciliation(result: &RunResult) -> String {
-    let columns = ["Phase", "Server metric", "#Client", "#Server", ""];
+    let columns = ["Phase", "Server metric", "Counts", "#Client", "#Server", "", "Why"];
     let mut table = Table::new("The client's ledger against the server's counters", &columns);
     let mut any = false;
     for phase in &result.phases {
         for line in &phase.reconciliation {
             any = true;
+            let together = match line.phases.as_slice() {
+                [] => String::new(),
+                names => format!(
+                    "<br><span class=\"labels\">with its neighbours: {}</span>",
+                    esc(&names.join(" and "))
+                ),
+            };
+            let client = match line.client_max {
+                Maybe::Absent => known(line.client, "the client has no count"),
+                Maybe::Known(most) => {
+                    format!("{} to {}", known(line.client, "the client has no count"), number(most))
+                }
+                Maybe::Unknown => {
+                    format!("at least {}", known(line.client, "the client has no count"))
+                }
+            };
             table.row([
-                Cell::Name(esc(&phase.name)),
+                Cell::Name(format!("{}{together}", esc(&phase.name))),
                 Cell::Text(format!("<code>{}</code>", esc(&line.server_metric))),
-                Cell::Number(known(line.client, "the client has no count")),
+                Cell::Text(esc(&line.unit.to_string())),
+                Cell::Number(client),
                 Cell::Number(known(line.server, "the server has no count")),
                 Cell::Text(badge(&line.status)),
+                Cell::Text(line.reason.as_deref().map_or_else(String::new, esc)),
             ]);
         }
     }
