@@ -1,16 +1,17 @@
 //! The request: where it goes, its head, its body.
 
-use base64_lite::encode;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
 use super::connection::Outgoing;
 use super::prompts::{Content, Prompt};
 use crate::config::{EndpointConfig, EndpointType};
+use crate::secret::basic_authorization;
 
 /// An endpoint that cannot be asked: where, what, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,8 +58,7 @@ impl Endpoint {
         let mut url = base_url(config)?;
         let path = api_path(url.path(), config.kind)?;
         url.set_path(&path);
-        let user = decoded(url.username());
-        let password = decoded(url.password().unwrap_or_default());
+        let (user, password) = (url.username(), url.password().unwrap_or_default());
         let host = host(&url)?;
         let mut secrets = Vec::new();
         let mut headers = HeaderMap::new();
@@ -76,10 +76,10 @@ impl Endpoint {
             headers.insert(header::AUTHORIZATION, secret_value("endpoint.api_key", &value)?);
             secrets.push(key.expose().to_owned());
         } else if !user.is_empty() || !password.is_empty() {
-            let basic = encode(format!("{user}:{password}").as_bytes());
-            let value = format!("Basic {basic}");
-            headers.insert(header::AUTHORIZATION, secret_value("endpoint.url", &value)?);
-            secrets.extend([basic, password]);
+            let basic = basic_authorization(&format!("{user}:{password}"));
+            headers.insert(header::AUTHORIZATION, secret_value("endpoint.url", basic.expose())?);
+            secrets.extend(basic.expose().strip_prefix("Basic ").map(str::to_owned));
+            secrets.push(percent_decode_str(password).decode_utf8_lossy().into_owned());
         }
         custom_headers(config, &mut headers, &mut secrets)?;
         let shown = shown(&url);
@@ -195,18 +195,6 @@ impl Endpoint {
         }
         text
     }
-}
-
-/// Where `config`'s list of models is: the URL of `GET /v1/models`.
-///
-/// # Errors
-/// [`EndpointError`] if the endpoint's URL is no usable one.
-pub fn models_url(config: &EndpointConfig) -> Result<String, EndpointError> {
-    let mut url = base_url(config)?;
-    let path = api_path(url.path(), config.kind)?;
-    let root = path.strip_suffix(api_suffix(config.kind)).unwrap_or_default();
-    url.set_path(&format!("{root}/models"));
-    Ok(shown(&url))
 }
 
 fn url_error(problem: impl Into<String>, remedy: &str) -> EndpointError {
@@ -349,55 +337,6 @@ fn without_braces(fields: &Map<String, Value>) -> Vec<u8> {
 fn json_string(out: &mut Vec<u8>, text: &str) {
     // Writing a text into memory cannot fail.
     let _ = serde_json::to_writer(out, text);
-}
-
-/// The text behind a URL's percent escapes.
-fn decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        let escaped = match (byte, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            (_, _) => None,
-        };
-        match escaped {
-            Some((high, low)) => {
-                out.push(high << 4 | low);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(*byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
-}
-
-/// Base64 (RFC 4648, section 4), for `Authorization: Basic`.
-mod base64_lite {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    pub(super) fn encode(bytes: &[u8]) -> String {
-        let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-        for group in bytes.chunks(3) {
-            let word = group.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
-            let word = word << (8 * (3 - group.len()));
-            for place in 0..4 {
-                if place <= group.len() {
-                    let index = (word >> (18 - 6 * place)) & 63;
-                    out.push(char::from(ALPHABET[index as usize]));
-                } else {
-                    out.push('=');
-                }
-            }
-        }
-        out
-    }
 }
 
 #[cfg(test)]

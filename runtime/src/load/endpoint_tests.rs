@@ -64,13 +64,6 @@ fn a_url_that_cannot_be_asked_is_one_error_with_its_remedy() {
 }
 
 #[test]
-fn models_are_asked_beside_the_api() {
-    let url = |url: &str| models_url(&config(url, EndpointType::Chat)).unwrap();
-    assert_eq!(url("http://h:1"), "http://h:1/v1/models");
-    assert_eq!(url("http://u:p@h:1/x/v1/chat/completions?k=1"), "http://h:1/x/v1/models");
-}
-
-#[test]
 fn each_api_has_its_body() {
     insta::assert_snapshot!(
         [
@@ -152,14 +145,6 @@ fn a_header_that_cannot_be_sent_is_an_error_without_its_value() {
     let bad = error("x-key", "secret\nvalue");
     assert!(bad.starts_with("endpoint.headers.x-key") && !bad.contains("secret"), "{bad}");
     assert!(error("content-length", "5").contains("leave it away"));
-}
-
-#[test]
-fn base64_is_that_of_the_rfc() {
-    let vectors = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
-    for (plain, coded) in vectors {
-        assert_eq!(encode(plain.as_bytes()), coded);
-    }
 }
 
 #[test]

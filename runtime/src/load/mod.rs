@@ -30,7 +30,7 @@ use phasegate_core::Tick;
 use phasegate_core::record::RequestRecord;
 
 pub use connection::ConnectionCounts;
-pub use endpoint::{EndpointError, models_url};
+pub use endpoint::EndpointError;
 pub use engine::{DEFAULT_MAX_EVENT_BYTES, Engine, EngineConfig, EngineError};
 
 /// What the engine knows of a request when it is over.

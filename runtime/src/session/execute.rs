@@ -262,10 +262,9 @@ impl Run {
             finished_at: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
             config: serde_json::to_value(&config).unwrap_or(origin.config),
             client: ClientResult {
-                dispatch_lag_us: evidence.ledger.dispatch_lag_us,
                 cpu_s: Some(process::cpu_seconds()),
                 peak_rss_mib: process::peak_rss_mib(),
-                client_bound: None,
+                ..ClientResult::default()
             },
             interrupted: *interrupt.borrow(),
             reasons,

@@ -43,18 +43,6 @@ pub fn exposition(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// The default metrics URL of an endpoint: `/metrics` of its host and port,
-/// without credentials.
-///
-/// # Errors
-/// As [`parse`].
-pub fn metrics_url(endpoint: &str) -> Result<String, String> {
-    let mut url = bare(parse(endpoint)?);
-    url.set_query(None);
-    url.set_path("/metrics");
-    Ok(url.into())
-}
-
 /// The URL without user and password.
 ///
 /// # Errors
@@ -123,25 +111,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_metrics_url_is_of_the_endpoints_host_without_credentials() {
-        let cases = [
-            ("http://127.0.0.1:8000", "http://127.0.0.1:8000/metrics"),
-            ("https://u:p@Host/prefix/v1/chat/completions?k=v#f", "https://host/metrics"),
-            ("localhost:8000/v1", "http://localhost:8000/metrics"),
-            ("http://[::1]:80/", "http://[::1]/metrics"),
-        ];
-        for (endpoint, expected) in cases {
-            assert_eq!(metrics_url(endpoint).as_deref(), Ok(expected));
-        }
-    }
-
-    #[test]
     fn a_path_beside_the_api_keeps_the_prefix() {
         let cases = [
             ("http://h:1", "http://h:1/v1/models"),
             ("http://h:1/v1/", "http://h:1/v1/models"),
             ("http://h:1/a/b/v1/completions?x=y", "http://h:1/a/b/v1/models"),
             ("http://u:p@h/a", "http://u:p@h/a/v1/models"),
+            ("http://h:1/x/v1/chat/completions?k=1", "http://h:1/x/v1/models"),
         ];
         for (endpoint, expected) in cases {
             assert_eq!(beside(endpoint, "/v1/models").map(String::from).as_deref(), Ok(expected));
