@@ -85,6 +85,7 @@ fn over_artifacts(ended: &Ended<'_>) -> Vec<Violation> {
     let mut broken = result::check_result(ended.result, ended.controller);
     let baselines = each_reading(ended.dir, true, |_| {});
     broken.extend(g06::check(ended.attributed, &baselines).1);
+    broken.extend(g06::check_windows(ended.result, ended.attributed));
     broken
 }
 
@@ -145,6 +146,7 @@ pub fn directory(dir: &Path, checked: &Checked) -> Result<OverDirectory, String>
             let read: RunResult = serde_json::from_slice(&bytes)
                 .map_err(|error| format!("{}: {error}", path.display()))?;
             violations.extend(result::check_result(&read, &checked.controller));
+            violations.extend(g06::check_windows(&read, &attributed));
             true
         }
     };

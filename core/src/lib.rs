@@ -15,6 +15,7 @@
 //! - [`record`], [`reading`]: what the client and the telemetry observed.
 //! - [`controller`], [`conductor`], [`collector`], [`ledger`], [`readiness`]:
 //!   the machines.
+//! - [`engines`]: what the metrics of the known inference engines count.
 //! - [`account`]: deltas, windows, statistics, verdicts, and `run.json`.
 //! - [`setup`]: the machines of one run, from one description.
 //! - [`planted`]: bugs for the tests of the tests, absent from every build that
@@ -25,6 +26,7 @@ pub mod account;
 pub mod collector;
 pub mod conductor;
 pub mod controller;
+pub mod engines;
 pub mod id;
 pub mod journal;
 pub mod ledger;

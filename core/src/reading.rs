@@ -29,9 +29,22 @@ pub struct Reading {
     /// `[start, end]`.
     #[serde(rename = "end_ns")]
     pub end: Tick,
+    /// What of the answer could not be read and was left out; `None` where all
+    /// of it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub malformed: Option<Malformed>,
     /// The samples.
     #[serde(flatten)]
     pub body: ReadingBody,
+}
+
+/// Lines of an answer that could not be read. The rest of it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Malformed {
+    /// How many.
+    pub lines: u64,
+    /// The first few: the line's number, why, and how it begins.
+    pub first: Vec<String>,
 }
 
 /// Which boundary a reading was taken for.
@@ -89,6 +102,10 @@ pub struct Series {
     /// The labels, without `le` and `quantile`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// When the series began to count, in seconds since the Unix epoch, where
+    /// the server says so (`_created`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<f64>,
     /// The value.
     #[serde(flatten)]
     pub value: Value,

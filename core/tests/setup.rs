@@ -129,7 +129,8 @@ fn replayed_machines_do_what_was_recorded_and_a_difference_is_found() {
 
 #[test]
 fn a_value_that_is_not_finite_is_null_in_a_reading_and_reads_as_nan() {
-    let series = |value| Series { labels: BTreeMap::new(), value: Value::Value(value) };
+    let series =
+        |value| Series { labels: BTreeMap::new(), created: None, value: Value::Value(value) };
     let reading = Reading {
         service: ServiceId::new("server_metrics/a"),
         source: "http://a/metrics".to_owned(),
@@ -137,6 +138,7 @@ fn a_value_that_is_not_finite_is_null_in_a_reading_and_reads_as_nan() {
         start: Tick(1),
         first_byte: None,
         end: Tick(2),
+        malformed: None,
         body: ReadingBody::Families(vec![Family {
             name: "load".to_owned(),
             kind: FamilyType::Gauge,

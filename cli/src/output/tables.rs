@@ -70,6 +70,9 @@ fn render_phase(
     for note in &phase.notes {
         writeln!(out, "    {note}")?;
     }
+    if let Some(line) = ledgers::line(phase) {
+        writeln!(out, "  {line}")?;
+    }
     for gpu in &phase.gpus {
         writeln!(out, "  {}", gpu_line(gpu))?;
     }
@@ -290,6 +293,8 @@ pub fn stop_words(stop: phasegate_core::plan::Stop) -> String {
         (None, None) => String::new(),
     }
 }
+
+mod ledgers;
 
 #[cfg(test)]
 pub(crate) mod tests;

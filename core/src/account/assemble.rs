@@ -3,6 +3,7 @@
 use super::attribution::{Attributed, Attribution};
 use super::boundary::{Boundaries, sentence};
 use super::outcome::{count_difference, outcome};
+use super::reconcile::{Reconciled, reconcile};
 use super::result::{
     ClientResult, PhaseResult, RequestCounts, RunResult, SCHEMA_VERSION, Tool, Verdict,
 };
@@ -89,10 +90,12 @@ pub fn result_of<'r>(
 #[must_use]
 pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFacts) -> RunResult {
     let boundaries = evidence.boundaries();
-    let windows = windows(evidence.plan, &boundaries);
+    let windows = windows(evidence.plan, &boundaries, attributed);
     let judge = Judge { evidence, boundaries: &boundaries, windows: &windows, attributed };
-    let planned = evidence.plan.phases().iter().enumerate();
-    let phases = planned.map(|(index, plan)| phase(&judge, index, plan)).collect();
+    let reconciled = reconcile(evidence, &boundaries, &windows, attributed);
+    let planned = evidence.plan.phases().iter().zip(reconciled).enumerate();
+    let phases = planned.map(|(index, (plan, ledgers))| phase(&judge, index, plan, ledgers));
+    let phases = phases.collect();
     let (outcome, reasons) = outcome(evidence, &facts);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -112,7 +115,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     }
 }
 
-fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan) -> PhaseResult {
+fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled) -> PhaseResult {
     let evidence = judge.evidence;
     let report = evidence.phase(plan.id);
     let books = evidence.books(plan.id);
@@ -130,7 +133,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan) -> PhaseResult {
         errors: Default::default(),
         server_metrics: Vec::new(),
         gpus: Vec::new(),
-        reconciliation: Vec::new(),
+        reconciliation: ledgers.lines,
         verdict: Verdict::Incomplete,
         notes: Vec::new(),
     };
@@ -141,6 +144,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan) -> PhaseResult {
         return result;
     }
     let mut findings = judge.findings(index);
+    findings.extend(ledgers.findings);
     if result.end_ns.is_none() {
         let note = "Its end is not known: the conductor did not report it.";
         findings.push(Finding::new(Verdict::Incomplete, note));

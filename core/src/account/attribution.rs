@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::assemble::Evidence;
-use super::boundary::Boundaries;
-use super::result::{Delta, GpuResult, ServerMetric};
-use super::source::{Key, SourceBook, SourcePhase};
+use super::boundary::{Boundaries, at};
+use super::result::{GpuResult, Moved, ServerMetric};
+use super::source::{Key, Peak, SourceBook, SourcePhase};
 use super::verdict::Finding;
 use super::windows::{Cut, cut};
 use crate::id::{PhaseId, ServiceId};
@@ -57,11 +57,13 @@ impl Attribution {
     /// No more readings.
     #[must_use]
     pub fn finish(self) -> Attributed {
+        let windows: Vec<_> =
+            self.sources.values().map(|source| cut(cuts(&self.boundaries, source))).collect();
         let phases = self.started.iter().enumerate().map(|(index, started)| {
             let mut phase = PhaseTelemetry::default();
-            for source in self.sources.values().filter(|_| *started) {
+            for (source, windows) in self.sources.values().zip(&windows).filter(|_| *started) {
                 let SourcePhase { server_metrics, gpus, findings } =
-                    source.phase(&self.boundaries, index);
+                    source.phase(&self.boundaries, index, windows);
                 phase.server_metrics.extend(server_metrics);
                 phase.gpus.extend(gpus);
                 phase.findings.extend(findings);
@@ -119,10 +121,14 @@ pub struct SeriesWindow {
     pub from: Tick,
     /// The middle of the reading that closed it.
     pub to: Tick,
+    /// The boundary of the reading that opened it.
+    pub first: Key,
+    /// The boundary of the reading that closed it.
+    pub last: Key,
     /// The indices of the phases active in it.
     pub phases: Vec<usize>,
     /// What it did; or why that is not known.
-    pub delta: Result<Delta, String>,
+    pub delta: Result<Moved, String>,
     /// It was set back.
     pub reset: bool,
 }
@@ -139,6 +145,47 @@ impl Attributed {
         self.sources.iter().filter(move |s| s.took_part(phase)).map(SourceBook::service)
     }
 
+    /// The sources, by name and collector.
+    #[must_use]
+    pub fn sources(&self) -> &[SourceBook] {
+        &self.sources
+    }
+
+    /// Whether a phase has a counted series.
+    #[must_use]
+    pub fn has_series(&self, phase: usize) -> bool {
+        let phase = self.phases.get(phase);
+        phase.is_some_and(|p| p.server_metrics.iter().any(|m| !m.delta.is_absent()))
+    }
+
+    /// How a server was seen to work on more than the client has in flight, as a
+    /// sentence: than `inside` in a phase, or than `outside` in the last reading
+    /// before it.
+    #[must_use]
+    pub fn busy(&self, phase: usize, inside: u64, outside: Option<u64>) -> Option<String> {
+        self.sources.iter().find_map(|source| {
+            let endpoint = source.endpoint();
+            if let (Some(limit), Some(peak)) = (outside, source.busy_before(phase))
+                && peak.value > limit as f64
+            {
+                let Peak { gauge, value, at: when } = peak;
+                return Some(format!(
+                    "{gauge} of {endpoint} was {value} at {}, before the phase began, with \
+                     {limit} of the client's requests possibly unfinished: somebody else uses \
+                     the server.",
+                    at(*when)
+                ));
+            }
+            let peak = source.busiest(phase).filter(|peak| peak.value > inside as f64)?;
+            let Peak { gauge, value, at: when } = peak;
+            Some(format!(
+                "{gauge} of {endpoint} was {value} at {}, more than {inside}, the most that the \
+                 client's load explains: somebody else uses the server.",
+                at(*when)
+            ))
+        })
+    }
+
     /// Whether anything at all was read.
     #[must_use]
     pub fn has_sources(&self) -> bool {
@@ -149,12 +196,13 @@ impl Attributed {
     /// its own boundary readings, by their middles; where it was not read at a
     /// boundary the windows on both sides are one. So the deltas of a series
     /// that was not reset sum to its last value at a boundary less its first,
-    /// exactly where they are integers below 2⁵³.
+    /// exactly where they are integers below 2⁵³. A source that answers as
+    /// several processes has none.
     #[must_use]
     pub fn window_deltas(&self) -> Vec<SeriesWindows> {
         let mut all = Vec::new();
-        for source in &self.sources {
-            let windows = cut(self.cuts(source));
+        for source in self.sources.iter().filter(|source| source.several().is_none()) {
+            let windows = cut(cuts(&self.boundaries, source));
             all.extend(source.counted().map(|series| {
                 SeriesWindows {
                     endpoint: source.endpoint().to_owned(),
@@ -168,8 +216,10 @@ impl Attributed {
                             Some(SeriesWindow {
                                 from: w.from,
                                 to: w.to,
+                                first: w.first,
+                                last: w.last,
                                 phases: w.phases.clone(),
-                                delta: change.delta(Some(w.to.since(w.from).as_secs_f64())),
+                                delta: change.moved(),
                                 reset: change.reset,
                             })
                         })
@@ -179,21 +229,22 @@ impl Attributed {
         }
         all
     }
+}
 
-    fn cuts(&self, source: &SourceBook) -> Vec<Cut<Key>> {
-        let cuts = self.boundaries.iter().filter_map(|(key, boundary)| {
-            let span = self.boundaries.spans().get(key.0).copied().flatten()?;
-            let own = match key.1 {
-                BaselineKind::Start => span.start,
-                BaselineKind::End => span.end,
-            };
-            let read = source.baseline(&self.boundaries, key).ok();
-            let at = match read {
-                Some((start, end)) => super::gauge::middle(start, end),
-                None => boundary.moment().unwrap_or(own),
-            };
-            Some(Cut { at, phase: key.0, kind: key.1, read: read.map(|_| key) })
-        });
-        cuts.collect()
-    }
+/// Where a source's readings cut time.
+fn cuts(boundaries: &Boundaries, source: &SourceBook) -> Vec<Cut<Key>> {
+    let cuts = boundaries.iter().filter_map(|(key, boundary)| {
+        let span = boundaries.spans().get(key.0).copied().flatten()?;
+        let own = match key.1 {
+            BaselineKind::Start => span.start,
+            BaselineKind::End => span.end,
+        };
+        let read = source.baseline(boundaries, key).ok();
+        let at = match read {
+            Some((start, end)) => super::gauge::middle(start, end),
+            None => boundary.moment().unwrap_or(own),
+        };
+        Some(Cut { at, phase: key.0, kind: key.1, read: read.map(|_| key) })
+    });
+    cuts.collect()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::gauge::Span;
+use super::gauge::{Span, middle};
 use super::result::{BoundaryCollector, BoundaryResult, BoundaryStatus};
 use crate::conductor::report::{ConductorReport, GateWait, PhaseReport};
 use crate::controller::report::ControllerReport;
@@ -167,6 +167,7 @@ impl Boundary {
                 released_by: wait.by,
                 settled: None,
                 in_flight: wait.in_flight,
+                skew_ns: None,
                 collectors: Vec::new(),
             });
         };
@@ -218,9 +219,25 @@ impl Boundary {
             released_by,
             settled: told.reduce(|a, b| a && b),
             in_flight: self.in_flight(),
+            skew_ns: skew(outcome),
             collectors: collectors.collect(),
         })
     }
+}
+
+/// How far apart the middles of the readings of one boundary lie.
+fn skew(outcome: &BoundaryOutcome) -> Option<u64> {
+    let captured = outcome.collectors.iter().filter_map(|c| match &c.status {
+        CollectorStatus::Captured { reading } => Some(middle(reading.start, reading.end)),
+        CollectorStatus::Pending
+        | CollectorStatus::Failed { .. }
+        | CollectorStatus::Missing
+        | CollectorStatus::Late { .. }
+        | CollectorStatus::Evicted { .. } => None,
+    });
+    let middles: Vec<Tick> = captured.collect();
+    let apart = middles.iter().max()?.as_nanos().saturating_sub(middles.iter().min()?.as_nanos());
+    (middles.len() > 1).then_some(apart)
 }
 
 /// Why a gate has no record of its collectors, by how its wait ended.

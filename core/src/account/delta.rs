@@ -8,20 +8,26 @@
 //! 0 after it. What was counted between that last reading and the fall is lost,
 //! so the number is a lower bound.
 //!
+//! A histogram whose buckets disagree (a cumulative one below its lower
+//! neighbour, `+Inf` other than the count) has no delta: which of them is wrong
+//! is not known.
+//!
 //! A series that the earlier reading did not have while its source was read was
 //! born in between (Prometheus exposes a labelled child from its first use on):
 //! it counts from 0.
 
 use std::sync::Arc;
 
+use super::elapsed::Elapsed;
 use super::quantile::quantiles;
-use super::result::Delta;
+use super::result::{Delta, Moved};
+use super::track::{Break, Cause};
+pub use super::track::{Mark, Track};
 use crate::reading::Value;
-use crate::time::Tick;
 
 /// What the parts of a sample are.
 #[derive(Debug, Clone, PartialEq)]
-enum Layout {
+pub(super) enum Layout {
     /// `[value]`
     Single,
     /// `[bucket…, count, sum]`, with the bounds of the buckets.
@@ -44,8 +50,8 @@ impl Layout {
 /// The value of a counted series, taken apart. A part that is not known is NaN.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    layout: Layout,
-    parts: Vec<f64>,
+    pub(super) layout: Layout,
+    pub(super) parts: Vec<f64>,
 }
 
 impl Sample {
@@ -85,9 +91,18 @@ impl Sample {
         }
     }
 
+    /// How its buckets disagree among themselves; `None` if they do not.
+    #[must_use]
+    pub fn disagreement(&self) -> Option<String> {
+        match &self.layout {
+            Layout::Buckets(bounds) => disagreement(bounds, &self.parts),
+            Layout::Single | Layout::SumAndCount => None,
+        }
+    }
+
     /// The first part that can only grow and is below its value in `earlier`:
     /// the two values.
-    fn fall_from(&self, earlier: &[f64]) -> Option<(f64, f64)> {
+    pub(super) fn fall_from(&self, earlier: &[f64]) -> Option<(f64, f64)> {
         let len = self.parts.len();
         let pairs = earlier.iter().zip(&self.parts).enumerate();
         let mut fallen = pairs.filter(|(i, (a, b))| b < a && self.layout.grows(*i, len));
@@ -95,105 +110,27 @@ impl Sample {
     }
 }
 
+/// How the cumulative buckets among `parts` (`[bucket…, count, sum]`) disagree
+/// with each other or with the count.
+fn disagreement(bounds: &[String], parts: &[f64]) -> Option<String> {
+    let buckets: Vec<_> = bounds.iter().zip(parts).collect();
+    let falls = buckets.windows(2).find_map(|pair| match pair {
+        [(low, a), (high, b)] if b < a => {
+            Some(format!("its bucket {high} holds {b} and its bucket {low} holds {a}"))
+        }
+        _ => None,
+    });
+    falls.or_else(|| {
+        let (_, infinite) = buckets.last().filter(|(bound, _)| is_infinite(bound))?;
+        let count = parts.get(bounds.len())?;
+        let differs = infinite < &count || infinite > &count;
+        differs.then(|| format!("its bucket +Inf holds {infinite} and its count is {count}"))
+    })
+}
+
 /// Whether a bucket's bound is `+Inf`.
 fn is_infinite(bound: &str) -> bool {
     bound.parse::<f64>().is_ok_and(|b| b == f64::INFINITY)
-}
-
-/// Follows one series through the readings of its source and adds up what it
-/// counted, so that a reset between two boundaries is seen even where the value
-/// has grown past its old one again. Its size does not grow with the number of
-/// readings.
-#[derive(Debug, Clone, Default)]
-pub struct Track {
-    last: Option<(Sample, Tick)>,
-    counted: Vec<f64>,
-    resets: u32,
-    life: u32,
-    fall: Option<(f64, f64)>,
-    marked: Option<Arc<Mark>>,
-}
-
-/// A series at one boundary.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mark {
-    sample: Sample,
-    counted: Vec<f64>,
-    resets: u32,
-    life: u32,
-    fall: Option<(f64, f64)>,
-}
-
-impl Track {
-    /// The latest sample, to share its bucket bounds.
-    #[must_use]
-    pub fn last(&self) -> Option<&Sample> {
-        self.last.as_ref().map(|(sample, _)| sample)
-    }
-
-    /// Takes in the series' value in a reading taken in `[start, end]`.
-    ///
-    /// Two readings that overlap have no order, so a fall between them is not a
-    /// reset: the larger value stands until a later reading is compared with
-    /// it.
-    pub fn observe(&mut self, sample: &Sample, start: Tick, end: Tick) {
-        let Some((last, last_end)) = &mut self.last else {
-            return self.begin(sample, end);
-        };
-        if last.layout != sample.layout || last.parts.len() != sample.parts.len() {
-            return self.begin(sample, end);
-        }
-        let fall = sample.fall_from(&last.parts);
-        let sums = self.counted.iter_mut().zip(last.parts.iter_mut().zip(&sample.parts));
-        if fall.is_some() && start < *last_end {
-            for (counted, (old, new)) in sums {
-                if *new > *old {
-                    *counted += *new - *old;
-                    *old = *new;
-                }
-            }
-        } else {
-            if fall.is_some() {
-                self.resets = self.resets.saturating_add(1);
-                self.fall = fall;
-            }
-            for (counted, (old, new)) in sums {
-                *counted += if fall.is_some() { *new } else { *new - *old };
-                *old = *new;
-            }
-        }
-        *last_end = (*last_end).max(end);
-    }
-
-    /// Begins a life: the series was not there, or had other buckets.
-    fn begin(&mut self, sample: &Sample, end: Tick) {
-        self.last = Some((sample.clone(), end));
-        self.counted.clone_from(&sample.parts);
-        self.life = self.life.saturating_add(1);
-        self.resets = 0;
-        self.fall = None;
-    }
-
-    /// The series was not in a full reading of its source.
-    pub fn vanish(&mut self) {
-        self.last = None;
-    }
-
-    /// The series as it stands at a boundary whose reading, already observed,
-    /// has `sample`. A series that did not move since its last mark shares it.
-    pub fn mark(&mut self, sample: &Sample) -> Arc<Mark> {
-        let mark = Mark {
-            sample: sample.clone(),
-            counted: self.counted.clone(),
-            resets: self.resets,
-            life: self.life,
-            fall: self.fall,
-        };
-        match &self.marked {
-            Some(marked) if **marked == mark => marked.clone(),
-            Some(_) | None => self.marked.insert(Arc::new(mark)).clone(),
-        }
-    }
 }
 
 /// What a series did between two marks.
@@ -201,75 +138,170 @@ impl Track {
 pub struct Change {
     layout: Layout,
     /// The parts' deltas, or why there are none.
-    parts: Result<Vec<f64>, &'static str>,
-    /// It was set back in between: the deltas are lower bounds.
+    parts: Result<Vec<f64>, String>,
+    /// It began to count anew in between: the deltas are lower bounds.
     pub reset: bool,
     /// Where it was seen to fall: from, to.
     pub fall: Option<(f64, f64)>,
+    /// When and how it began anew, where that was seen.
+    pub broke: Option<Break>,
+    /// Its buckets disagree, so that there is no delta.
+    pub torn: bool,
 }
 
 /// What a series did from `start` (`None`: it was not there, while its source
 /// was read) to `end`.
 #[must_use]
 pub fn between(start: Option<&Mark>, end: &Mark) -> Change {
-    let change = |parts: Vec<f64>, reset: bool, fall| Change {
+    let change = |parts: Vec<f64>, reset: bool, broke: Option<Break>| Change {
         layout: end.sample.layout.clone(),
         parts: Ok(parts),
         reset,
-        fall,
+        fall: broke.and_then(|b| b.fall()),
+        broke,
+        torn: false,
     };
+    let refused = |why: String, reset: bool| Change {
+        parts: Err(why),
+        torn: !reset,
+        ..change(Vec::new(), reset, None)
+    };
+    let torn = |mark: Option<&Mark>, at: &str| {
+        let how = mark?.sample.disagreement()?;
+        Some(refused(format!("the buckets of its {at} reading disagree: {how}"), false))
+    };
+    if let Some(refused) = torn(start, "START").or_else(|| torn(Some(end), "END")) {
+        return refused;
+    }
     let Some(start) = start else {
-        // With no fall since its birth the value itself is what it counted.
+        // With no break since its birth the value itself is what it counted.
         let parts = if end.resets == 0 { &end.sample.parts } else { &end.counted };
-        return change(parts.clone(), end.resets > 0, end.fall);
+        return change(parts.clone(), end.resets > 0, end.broke).checked();
     };
     if start.sample.layout != end.sample.layout {
-        return Change {
-            layout: end.sample.layout.clone(),
-            parts: Err("its buckets are not the same at START and at END"),
-            reset: true,
-            fall: None,
-        };
+        return refused("its buckets are not the same at START and at END".to_owned(), true);
     }
     let less = |a: &[f64], b: &[f64]| b.iter().zip(a).map(|(b, a)| b - a).collect::<Vec<_>>();
-    if start.life != end.life {
+    let change = if start.life != end.life {
         // It was gone for a while: a new life, counted from 0.
-        change(end.counted.clone(), true, end.fall)
+        change(end.counted.clone(), true, end.broke)
     } else if start.resets != end.resets {
-        change(less(&start.counted, &end.counted), true, end.fall)
-    } else if let Some(fall) = end.sample.fall_from(&start.sample.parts) {
-        change(end.sample.parts.clone(), true, Some(fall))
+        change(less(&start.counted, &end.counted), true, end.broke)
+    } else if let Some((from, to)) = end.sample.fall_from(&start.sample.parts) {
+        let broke = end.broke.filter(|b| b.fall() == Some((from, to)));
+        let mut change = change(end.sample.parts.clone(), true, broke);
+        change.fall = Some((from, to));
+        change
     } else {
         change(less(&start.sample.parts, &end.sample.parts), false, None)
-    }
+    };
+    change.checked()
 }
 
 impl Change {
-    /// The delta as reported. `seconds` is the time that a counter's rate is
-    /// over.
+    /// Refuses what is no histogram: buckets that agree in both readings can
+    /// still have grown so that they disagree.
+    fn checked(self) -> Self {
+        let how = match (&self.layout, &self.parts) {
+            (Layout::Buckets(bounds), Ok(parts)) => disagreement(bounds, parts),
+            (Layout::Single | Layout::SumAndCount, _) | (Layout::Buckets(_), Err(_)) => None,
+        };
+        match how {
+            None => self,
+            Some(how) => {
+                let why = format!("its buckets grew by amounts that disagree: {how}");
+                Self { parts: Err(why), torn: true, ..self }
+            }
+        }
+    }
+
+    /// How it came that it began anew, in words; `None` where it did not.
+    #[must_use]
+    pub fn why_reset(&self) -> Option<String> {
+        self.reset.then(|| match (&self.broke, self.fall) {
+            (Some(broke), _) => broke.to_string(),
+            (None, Some((from, to))) => Cause::Fell(from, to).to_string(),
+            (None, None) => "was gone for a while or had other buckets".to_owned(),
+        })
+    }
+
+    /// The sum of two changes of one series; `None` where a part is not known.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Option<Self> {
+        let (a, b) = (self.parts.as_ref().ok()?, other.parts.as_ref().ok()?);
+        if self.layout != other.layout || a.len() != b.len() {
+            return None;
+        }
+        let parts = Ok(a.iter().zip(b).map(|(a, b)| a + b).collect());
+        Some(Self { parts, reset: self.reset || other.reset, ..self.clone() })
+    }
+
+    /// Nothing, of the same series.
+    #[must_use]
+    pub fn nothing(&self) -> Self {
+        let parts = self.parts.as_ref().map(|parts| vec![0.0; parts.len()]);
+        let parts = parts.map_err(Clone::clone);
+        Self { parts, reset: false, fall: None, broke: None, ..self.clone() }
+    }
+
+    /// Whether both did the same, part by part; parts that are not known are
+    /// the same.
+    #[must_use]
+    pub fn equals(&self, other: &Self) -> bool {
+        let (Ok(a), Ok(b)) = (&self.parts, &other.parts) else { return false };
+        let same = |(a, b): (&f64, &f64)| {
+            // Integers are exact; sums of seconds round.
+            (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs())) || (a.is_nan() && b.is_nan())
+        };
+        a.len() == b.len() && a.iter().zip(b).all(same)
+    }
+
+    /// What it did, without what is computed from it.
     ///
     /// # Errors
-    /// Why there is no delta.
-    pub fn delta(&self, seconds: Option<f64>) -> Result<Delta, String> {
-        let parts = self.parts.as_ref().map_err(|why| (*why).to_owned())?;
+    /// Why that is not known.
+    pub fn moved(&self) -> Result<Moved, String> {
+        let parts = self.parts.as_ref().map_err(Clone::clone)?;
         let known = |x: Option<&f64>| x.copied().filter(|x| x.is_finite());
         let tail = |back: usize| known(parts.iter().rev().nth(back));
         let uncounted = || "its count is not known at START or at END".to_owned();
         match &self.layout {
             Layout::Single => {
                 let total = known(parts.first()).ok_or_else(uncounted)?;
-                let rate_per_s = seconds.filter(|s| *s > 0.0).map(|s| total / s);
-                Ok(Delta::Counter { total, rate_per_s })
+                Ok(Moved::Counter { total })
             }
-            Layout::SumAndCount => Ok(Delta::Summary { count: tail(1), sum: tail(0) }),
+            Layout::SumAndCount => Ok(Moved::Summary { count: tail(1), sum: tail(0) }),
             Layout::Buckets(bounds) => {
                 let count = tail(1).ok_or_else(uncounted)?;
                 let known = bounds.iter().cloned().zip(parts.iter().copied());
-                let buckets: Vec<_> = known.filter(|(_, n)| n.is_finite()).collect();
-                let quantiles = quantiles(&buckets);
-                Ok(Delta::Histogram { count, sum: tail(0), buckets, quantiles })
+                let buckets = known.filter(|(_, n)| n.is_finite()).collect();
+                Ok(Moved::Histogram { count, sum: tail(0), buckets })
             }
         }
+    }
+
+    /// The delta as reported. `elapsed` is the time that a counter's rate is
+    /// over.
+    ///
+    /// # Errors
+    /// Why there is no delta.
+    pub fn delta(&self, elapsed: Option<Elapsed>) -> Result<Delta, String> {
+        let mean = |sum: Option<f64>, count: Option<f64>| {
+            let mean = sum? / count.filter(|n| *n > 0.0)?;
+            Some(mean).filter(|mean| mean.is_finite())
+        };
+        Ok(match self.moved()? {
+            Moved::Counter { total } => Delta::Counter {
+                total,
+                rate_per_s: elapsed.and_then(|e| e.rate(total)),
+                rate_error_per_s: elapsed.and_then(|e| e.rate_error(total)),
+            },
+            Moved::Summary { count, sum } => Delta::Summary { count, sum, mean: mean(sum, count) },
+            Moved::Histogram { count, sum, buckets } => {
+                let quantiles = quantiles(&buckets);
+                Delta::Histogram { count, sum, mean: mean(sum, Some(count)), buckets, quantiles }
+            }
+        })
     }
 }
 

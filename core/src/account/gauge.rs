@@ -92,6 +92,12 @@ impl Gauge {
         self.current = Some((at, value));
     }
 
+    /// The latest value; `None` if there is none, or the gauge is gone.
+    #[must_use]
+    pub fn current(&self) -> Option<f64> {
+        self.current.map(|(_, value)| value)
+    }
+
     /// The gauge is gone from `at` on.
     pub fn gone(&mut self, spans: &[Option<Span>], at: Tick) {
         self.hold_until(spans, at);

@@ -5,9 +5,10 @@
 //!   did out. [`source`] is the book of one source.
 //! - [`boundary`]: what both sides know of a boundary.
 //! - [`windows`]: time, cut at the boundaries.
-//! - [`delta`], [`quantile`]: counters, histograms, summaries between two
-//!   readings.
+//! - [`track`], [`delta`], [`quantile`]: counters, histograms, summaries from
+//!   reading to reading, and between two of them; [`elapsed`] is the time between.
 //! - [`gauge`], [`gpu`]: what goes up and down; energy.
+//! - [`reconcile`]: the client's ledger against the server's counters.
 //! - [`verdict`]: how far a phase's telemetry can be trusted, in words.
 //! - [`outcome`]: how the run ended, in words.
 //! - [`result`]: `run.json`, as types.
@@ -17,13 +18,16 @@ pub mod assemble;
 pub mod attribution;
 pub mod boundary;
 pub mod delta;
+pub mod elapsed;
 pub mod gauge;
 pub mod gpu;
 pub mod outcome;
 pub mod quantile;
+pub mod reconcile;
 pub mod result;
 pub mod source;
 pub mod stats;
+pub mod track;
 pub mod verdict;
 pub mod windows;
 

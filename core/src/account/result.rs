@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod series;
+
+use series::maybe_whole;
+pub use series::{Delta, GaugeStats, Maybe, Moved, Quantile, ServerMetric, WindowMetric};
+
+use crate::engines::Unit;
 use crate::id::{PhaseId, ServiceId};
 use crate::message::{BaselineKind, ReleasedBy};
 use crate::plan::PhaseKind;
-use crate::reading::FamilyType;
 use crate::time::Tick;
 
 /// The version of this schema.
@@ -122,151 +127,6 @@ pub struct MetricStats {
     pub relative_error: Option<f64>,
 }
 
-/// What one series of a server did in a phase.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct ServerMetric {
-    pub endpoint: String,
-    pub name: String,
-    #[serde(rename = "type")]
-    pub kind: FamilyType,
-    pub labels: BTreeMap<String, String>,
-    /// Of a counter, histogram or summary; `null` where it could not be read at
-    /// both boundaries. Absent for a gauge.
-    #[serde(default, skip_serializing_if = "Maybe::is_absent")]
-    pub delta: Maybe<Delta>,
-    /// Of a gauge. Absent for others.
-    #[serde(default, skip_serializing_if = "Maybe::is_absent")]
-    pub stats: Maybe<GaugeStats>,
-    /// Why `delta` or `stats` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// It fell, so it was set back inside the phase.
-    pub reset: bool,
-}
-
-/// A field that may be absent, `null` or there.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum Maybe<T> {
-    /// The field does not apply and is not written.
-    #[default]
-    Absent,
-    /// Not known: written as `null`.
-    Unknown,
-    /// Known.
-    Known(T),
-}
-
-impl<T> Maybe<T> {
-    /// Whether the field does not apply.
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-
-    /// The value, if it is known.
-    pub fn known(&self) -> Option<&T> {
-        match self {
-            Self::Known(value) => Some(value),
-            Self::Absent | Self::Unknown => None,
-        }
-    }
-}
-
-impl<T: Serialize> Serialize for Maybe<T> {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        self.known().serialize(s)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(match Option::deserialize(d)? {
-            Some(value) => Self::Known(value),
-            None => Self::Unknown,
-        })
-    }
-}
-
-/// What a counter, histogram or summary did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-#[allow(missing_docs)]
-pub enum Delta {
-    Counter {
-        #[serde(serialize_with = "whole")]
-        total: f64,
-        rate_per_s: Option<f64>,
-    },
-    Histogram {
-        #[serde(serialize_with = "whole")]
-        count: f64,
-        #[serde(serialize_with = "maybe_whole")]
-        sum: Option<f64>,
-        /// Upper bound as written by the server → observations not above it,
-        /// in ascending order of the bound.
-        #[serde(with = "ordered_map")]
-        buckets: Vec<(String, f64)>,
-        /// `p50`, `p90`, `p95`, `p99`.
-        quantiles: BTreeMap<String, Quantile>,
-    },
-    Summary {
-        #[serde(serialize_with = "maybe_whole")]
-        count: Option<f64>,
-        #[serde(serialize_with = "maybe_whole")]
-        sum: Option<f64>,
-    },
-}
-
-/// A number as JSON: counts without a fraction, so that they read as counts.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Number {
-    Whole(i64),
-    Real(f64),
-}
-
-impl From<f64> for Number {
-    fn from(value: f64) -> Self {
-        // Up to 2^53 every whole number is exact.
-        if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
-            Self::Whole(value as i64)
-        } else {
-            Self::Real(value)
-        }
-    }
-}
-
-fn whole<S: serde::Serializer>(value: &f64, s: S) -> Result<S::Ok, S::Error> {
-    Number::from(*value).serialize(s)
-}
-
-fn maybe_whole<S: serde::Serializer>(value: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
-    value.map(Number::from).serialize(s)
-}
-
-/// A quantile of a histogram: the bounds of the bucket it lies in (`null` is
-/// unbounded) and the linear interpolation, an estimate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct Quantile {
-    pub lower: Option<f64>,
-    pub upper: Option<f64>,
-    pub estimate: Option<f64>,
-}
-
-/// What a gauge did, time-weighted over the phase.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct GaugeStats {
-    pub avg: f64,
-    #[serde(serialize_with = "whole")]
-    pub min: f64,
-    #[serde(serialize_with = "whole")]
-    pub max: f64,
-    #[serde(serialize_with = "whole")]
-    pub last: f64,
-}
-
 /// What one GPU did in a phase.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -300,16 +160,37 @@ pub struct Max {
     pub max: Option<f64>,
 }
 
-/// The client's own count against the server's.
+/// The client's own count against the server's, summed over the endpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Reconciliation {
+    /// The family, with `_count` or `_sum` where it is that part of a histogram.
     pub server_metric: String,
+    /// What it counts.
+    pub unit: Unit,
+    /// What the server must have counted at least: what completed.
     #[serde(serialize_with = "maybe_whole")]
     pub client: Option<f64>,
+    /// What it may have counted at most, where that is more than `client`
+    /// because requests failed or were cancelled; `null` where nothing bounds
+    /// it. Absent where `client` is exact.
+    #[serde(
+        default,
+        skip_serializing_if = "Maybe::is_absent",
+        serialize_with = "Maybe::serialize_whole"
+    )]
+    pub client_max: Maybe<f64>,
     #[serde(serialize_with = "maybe_whole")]
     pub server: Option<f64>,
     pub status: ReconciliationStatus,
+    /// The likely cause of a mismatch, or why it is not known whether the two
+    /// agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The phases that are counted together because they share windows, by
+    /// name. Absent where the phase is counted alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<String>,
 }
 
 /// Whether the two ledgers agree.
@@ -350,6 +231,10 @@ pub struct BoundaryResult {
     /// `null` where settling was not asked for or cannot be told.
     pub settled: Option<bool>,
     pub in_flight: u64,
+    /// How far the middles of the captured readings lie apart, in nanoseconds;
+    /// `null` where there are not two.
+    #[serde(default)]
+    pub skew_ns: Option<u64>,
     pub collectors: Vec<BoundaryCollector>,
 }
 
@@ -378,12 +263,17 @@ pub enum BoundaryStatus {
 }
 
 /// The time between two neighbouring boundaries and the phases active in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Window {
     pub from_ns: Tick,
     pub to_ns: Tick,
     pub phases: Vec<String>,
+    /// What each counted series did in it; those that did not move are left
+    /// out. Over all windows a series' deltas sum to its last value at a
+    /// boundary less its first.
+    #[serde(default)]
+    pub server_metrics: Vec<WindowMetric>,
 }
 
 /// What the client says of itself.
@@ -404,36 +294,4 @@ pub struct LagStats {
     pub p50: Option<f64>,
     pub p99: Option<f64>,
     pub max: Option<f64>,
-}
-
-mod ordered_map {
-    use core::fmt;
-
-    use super::Number;
-    use serde::de::{MapAccess, Visitor};
-    use serde::{Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(map: &[(String, f64)], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_map(map.iter().map(|(k, v)| (k, Number::from(*v))))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        d: D,
-    ) -> Result<Vec<(String, f64)>, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Vec<(String, f64)>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of bucket bounds to counts")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(entries)
-            }
-        }
-        d.deserialize_map(Entries)
-    }
 }

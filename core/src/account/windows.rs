@@ -6,10 +6,12 @@
 //! one window, so nothing is counted twice, and the deltas of all windows sum
 //! to last − first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::attribution::Attributed;
 use super::boundary::Boundaries;
-use super::result::Window;
+use super::result::{Window, WindowMetric};
+use super::source::Key;
 use crate::message::BaselineKind;
 use crate::plan::RunPlan;
 use crate::planted::{Bug, is_planted};
@@ -82,22 +84,58 @@ pub fn cut<T: Clone>(mut cuts: Vec<Cut<T>>) -> Vec<Between<T>> {
 /// The windows of a run, as `run.json` has them: without those of no length.
 /// A boundary's moment is [`Boundary::moment`](super::boundary::Boundary::moment);
 /// a started phase whose boundary is not known is cut at its own start or end.
+///
+/// An endpoint's deltas are between its own readings. Each is listed in the
+/// window that its later reading closes, once; where the endpoint was not read
+/// at the boundary that opened the window the delta says since when it counts.
 #[must_use]
-pub fn windows(plan: &RunPlan, boundaries: &Boundaries) -> Vec<Window> {
+pub fn windows(plan: &RunPlan, boundaries: &Boundaries, attributed: &Attributed) -> Vec<Window> {
     let cuts = boundaries.iter().filter_map(|((phase, kind), boundary)| {
         let span = boundaries.spans().get(phase).copied().flatten()?;
         let own = match kind {
             BaselineKind::Start => span.start,
             BaselineKind::End => span.end,
         };
-        Some(Cut { at: boundary.moment().unwrap_or(own), phase, kind, read: Some(()) })
+        let at = boundary.moment().unwrap_or(own);
+        Some(Cut { at, phase, kind, read: Some((phase, kind)) })
     });
-    let named = cut(cuts.collect()).into_iter().filter(|w| w.from < w.to).map(|w| Window {
-        from_ns: w.from,
-        to_ns: w.to,
-        phases: w.phases.iter().filter_map(|p| Some(plan.phases().get(*p)?.name.clone())).collect(),
-    });
-    named.collect()
+    let all = cut(cuts.collect());
+    // The place in the result of the window that a boundary closes; of one
+    // without length, that of the window before it.
+    let mut places: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut windows = Vec::new();
+    for window in all {
+        if window.from < window.to {
+            let named = |p: &usize| Some(plan.phases().get(*p)?.name.clone());
+            let phases = window.phases.iter().filter_map(named).collect();
+            let (from_ns, to_ns) = (window.from, window.to);
+            let server_metrics = Vec::new();
+            windows.push((window.first, Window { from_ns, to_ns, phases, server_metrics }));
+        }
+        places.insert(window.last, windows.len().saturating_sub(1));
+    }
+    for series in attributed.window_deltas() {
+        for window in series.windows {
+            let place = places.get(&window.last).copied().unwrap_or_default();
+            let Some((opened_by, into)) = windows.get_mut(place) else { continue };
+            let (delta, reason) = match window.delta {
+                Ok(moved) if moved.is_still() && !window.reset => continue,
+                Ok(moved) => (Some(moved), None),
+                Err(why) => (None, Some(why)),
+            };
+            into.server_metrics.push(WindowMetric {
+                endpoint: series.endpoint.clone(),
+                name: series.name.clone(),
+                kind: series.kind,
+                labels: series.labels.clone(),
+                delta,
+                reason,
+                reset: window.reset,
+                from_ns: (window.first != *opened_by).then_some(window.from),
+            });
+        }
+    }
+    windows.into_iter().map(|(_, window)| window).collect()
 }
 
 #[cfg(test)]

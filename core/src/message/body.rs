@@ -7,6 +7,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{BoundaryOutcome, Capability, CollectError, ReadingMark};
+use crate::engines::Unit;
 use crate::id::{Domain, PhaseId};
 use crate::time::Tick;
 
@@ -113,6 +114,43 @@ pub struct Tally {
     /// Output tokens of completed requests, where every one of them has a
     /// count.
     pub output_tokens: Option<u64>,
+}
+
+impl Tally {
+    /// What was added to the tally since `base`, which is an earlier one of the
+    /// same run. What was in flight then is counted where it has gone to since.
+    #[must_use]
+    pub fn since(&self, base: &Self) -> Self {
+        let tokens = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        Self {
+            sent: self.sent.saturating_sub(base.sent),
+            completed: self.completed.saturating_sub(base.completed),
+            errors: self.errors.saturating_sub(base.errors),
+            cancelled: self.cancelled.saturating_sub(base.cancelled),
+            in_flight: self.in_flight,
+            prompt_tokens: tokens(self.prompt_tokens, base.prompt_tokens),
+            output_tokens: tokens(self.output_tokens, base.output_tokens),
+        }
+    }
+
+    /// The least and the most that a server which has settled may have counted of
+    /// this; no most where it is not known. `None` where the client has no count.
+    ///
+    /// A request that failed, was cancelled or is in flight may be counted by the
+    /// server or not, and its tokens as far as it came, which the client does not
+    /// know.
+    #[must_use]
+    pub fn bounds(&self, unit: Unit) -> Option<(u64, Option<u64>)> {
+        let unfinished = self.errors.saturating_add(self.cancelled).saturating_add(self.in_flight);
+        let tokens = |sum: u64| (sum, (unfinished == 0).then_some(sum));
+        match unit {
+            Unit::Requests => {
+                Some((self.completed, Some(self.completed.saturating_add(unfinished))))
+            }
+            Unit::PromptTokens => self.prompt_tokens.map(tokens),
+            Unit::OutputTokens => self.output_tokens.map(tokens),
+        }
+    }
 }
 
 /// Asks a collector for its (phase, kind) reading.
@@ -335,6 +373,27 @@ mod tests {
         assert_eq!("START".parse(), Ok(BaselineKind::Start));
         assert_eq!("End".parse(), Ok(BaselineKind::End));
         assert!("stop".parse::<BaselineKind>().is_err());
+    }
+
+    #[test]
+    fn a_request_that_did_not_complete_may_be_counted_or_not() {
+        let clean = Tally {
+            sent: 5,
+            completed: 5,
+            prompt_tokens: Some(50),
+            output_tokens: Some(20),
+            ..Tally::default()
+        };
+        assert_eq!(clean.bounds(Unit::Requests), Some((5, Some(5))));
+        assert_eq!(clean.bounds(Unit::PromptTokens), Some((50, Some(50))));
+        assert_eq!(clean.bounds(Unit::OutputTokens), Some((20, Some(20))));
+        let cut = Tally { sent: 11, errors: 1, cancelled: 2, in_flight: 3, ..clean };
+        assert_eq!(cut.bounds(Unit::Requests), Some((5, Some(11))));
+        assert_eq!(cut.bounds(Unit::PromptTokens), Some((50, None)));
+        let silent = Tally { prompt_tokens: None, ..clean };
+        assert_eq!(silent.bounds(Unit::PromptTokens), None, "no count is not 0");
+        assert_eq!(silent.since(&clean).prompt_tokens, None);
+        assert_eq!(cut.since(&clean).bounds(Unit::Requests), Some((0, Some(6))));
     }
 
     #[test]

@@ -11,11 +11,14 @@ use phasegate_core::reading::{Family, Reading, ReadingBody, Series, Value};
 
 use super::lines::LineSender;
 
+/// What of a series was written last: its value, and when it was created.
+type Stand = (Value, Option<f64>);
+
 /// Writes the readings of one collector.
 #[derive(Debug)]
 pub struct ReadingWriter {
     lines: LineSender,
-    last: BTreeMap<String, BTreeMap<BTreeMap<String, String>, Value>>,
+    last: BTreeMap<String, BTreeMap<BTreeMap<String, String>, Stand>>,
 }
 
 impl ReadingWriter {
@@ -37,11 +40,16 @@ impl ReadingWriter {
             let series: Vec<Series> = family
                 .series
                 .iter()
-                .filter(|series| known.get(&series.labels).is_none_or(|v| *v != series.value))
+                .filter(|series| {
+                    let stand = known.get(&series.labels);
+                    stand.is_none_or(|(value, created)| {
+                        *value != series.value || *created != series.created
+                    })
+                })
                 .cloned()
                 .collect();
             for series in &series {
-                known.insert(series.labels.clone(), series.value.clone());
+                known.insert(series.labels.clone(), (series.value.clone(), series.created));
             }
             if !series.is_empty() {
                 changed.push(Family { name: family.name.clone(), kind: family.kind, series });
@@ -69,6 +77,7 @@ mod tests {
     fn reading(boundary: bool, a: f64, b: f64) -> Reading {
         let series = |name: &str, value| Series {
             labels: BTreeMap::from([("l".to_owned(), name.to_owned())]),
+            created: None,
             value: Value::Value(value),
         };
         let mark = BoundaryMark {
@@ -82,6 +91,7 @@ mod tests {
             start: Tick(1),
             first_byte: None,
             end: Tick(2),
+            malformed: None,
             body: ReadingBody::Families(vec![Family {
                 name: "f".to_owned(),
                 kind: FamilyType::Counter,

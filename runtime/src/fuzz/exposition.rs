@@ -28,8 +28,8 @@ fn read(text: &[u8]) -> ParseReport {
     let report = parse(text);
     let lines = text.split(|byte| *byte == b'\n').count() as u64;
     assert!(report.bad_lines + report.declared <= lines);
-    assert_eq!(report.bad_lines == 0, report.first_bad.is_none());
-    if let Some(bad) = &report.first_bad {
+    assert_eq!(report.bad_lines == 0, report.first_bad.is_empty());
+    for bad in &report.first_bad {
         assert!((1..=lines).contains(&bad.number));
         assert!(!bad.to_string().contains(char::is_control), "{bad}");
     }

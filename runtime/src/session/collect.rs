@@ -121,6 +121,7 @@ impl CollectorExecutor {
                 start: taken.start,
                 first_byte: taken.first_byte,
                 end: taken.end,
+                malformed: taken.malformed,
                 body: taken.body.unwrap_or_else(ReadingBody::Error),
             };
             let decided = boundary.is_none() || failed;

@@ -44,7 +44,8 @@ impl Source for Closed {
     fn read(&self) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
         let now = self.clock.now();
         let error = CollectError::new(CollectErrorKind::Unreachable, &*self.reason);
-        let taken = Taken { start: now, first_byte: None, end: now, body: Err(error) };
+        let taken =
+            Taken { start: now, first_byte: None, end: now, malformed: None, body: Err(error) };
         Box::pin(std::future::ready(taken))
     }
 }

@@ -24,7 +24,7 @@ use std::pin::Pin;
 
 use phasegate_core::Tick;
 use phasegate_core::message::CollectError;
-use phasegate_core::reading::ReadingBody;
+use phasegate_core::reading::{Malformed, ReadingBody};
 
 /// Something that can be read.
 pub trait Source: Send + Sync + 'static {
@@ -46,6 +46,8 @@ pub struct Taken {
     pub first_byte: Option<Tick>,
     /// When it was complete.
     pub end: Tick,
+    /// What of the answer could not be read and was left out.
+    pub malformed: Option<Malformed>,
     /// The samples, or why there are none.
     pub body: Result<ReadingBody, CollectError>,
 }

@@ -88,7 +88,7 @@ impl NvmlSource {
     fn gone(&self) -> Taken {
         let now = self.clock.now();
         let error = CollectError::new(CollectErrorKind::Lost, "the NVML thread has ended");
-        Taken { start: now, first_byte: None, end: now, body: Err(error) }
+        Taken { start: now, first_byte: None, end: now, malformed: None, body: Err(error) }
     }
 }
 
@@ -145,7 +145,8 @@ fn serve(
         let start = clock.now();
         let body = reader.read().map(ReadingBody::Gpus);
         // It fails if the reading was abandoned in the meantime.
-        let _ = answer.send(Taken { start, first_byte: None, end: clock.now(), body });
+        let end = clock.now();
+        let _ = answer.send(Taken { start, first_byte: None, end, malformed: None, body });
     }
 }
 

@@ -55,7 +55,7 @@ impl Source for PrometheusSource {
     fn read(&self) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
         Box::pin(async {
             self.scraper.scrape().await.taken(|report| {
-                if let Some(first) = &report.first_bad
+                if let Some(first) = report.first_bad.first()
                     && !self.warned.swap(true, Ordering::Relaxed)
                 {
                     let (name, count) = (&self.name, report.bad_lines);

@@ -52,7 +52,8 @@ impl Scraped {
         body: impl FnOnce(ParseReport) -> Result<ReadingBody, CollectError>,
     ) -> Taken {
         let Self { start, first_byte, end, report } = self;
-        Taken { start, first_byte, end, body: report.and_then(body) }
+        let malformed = report.as_ref().ok().and_then(ParseReport::malformed);
+        Taken { start, first_byte, end, malformed, body: report.and_then(body) }
     }
 }
 
@@ -86,7 +87,7 @@ impl Scraper {
 
     /// Refuses an answer that is no exposition.
     fn check(&self, report: ParseReport) -> Result<ParseReport, CollectError> {
-        let message = match &report.first_bad {
+        let message = match report.first_bad.first() {
             // A server that has counted nothing yet declares its families.
             _ if !report.families.is_empty() => return Ok(report),
             None if report.declared > 0 => return Ok(report),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use phasegate_core::account::attribution::{Attributed, SeriesWindow, SeriesWindows};
 use phasegate_core::account::gauge::middle;
-use phasegate_core::account::result::Delta;
+use phasegate_core::account::result::{Moved, RunResult};
 use phasegate_core::reading::{Reading, ReadingBody, Value};
 use phasegate_core::time::Tick;
 
@@ -51,11 +51,7 @@ impl Baselines {
 /// What a counter or a number of observations did; `None` where that is not
 /// known.
 fn amount(window: &SeriesWindow) -> Option<f64> {
-    match window.delta.as_ref().ok()? {
-        Delta::Counter { total, .. } => Some(*total),
-        Delta::Histogram { count, .. } => Some(*count),
-        Delta::Summary { count, .. } => *count,
-    }
+    window.delta.as_ref().ok()?.amount()
 }
 
 /// Checks every series that was read at both ends, was never reset, and is
@@ -93,6 +89,53 @@ pub fn check(attributed: &Attributed, baselines: &Baselines) -> (usize, Vec<Viol
     (checked, broken)
 }
 
+/// Checks that the windows of `run.json` hold what the readings did, each once:
+/// for every series that is known in all its windows, their sum is the same. And
+/// what a phase calls its own and what it calls shared are together its delta.
+#[must_use]
+pub fn check_windows(result: &RunResult, attributed: &Attributed) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    let mut written: BTreeMap<_, f64> = BTreeMap::new();
+    let mut last = Tick::ZERO;
+    for window in &result.windows {
+        last = last.max(window.to_ns);
+        for metric in &window.server_metrics {
+            let key =
+                (&metric.endpoint, &metric.name, &metric.labels, format!("{:?}", metric.kind));
+            let amount = metric.delta.as_ref().and_then(Moved::amount);
+            *written.entry(key).or_default() += amount.unwrap_or_default();
+        }
+    }
+    let series = attributed.window_deltas();
+    for series in series.iter().filter(|_| !result.windows.is_empty()) {
+        let Some(sum) = series.windows.iter().map(amount).sum::<Option<f64>>() else { continue };
+        let key = (&series.endpoint, &series.name, &series.labels, format!("{:?}", series.kind));
+        let listed = written.get(&key).copied().unwrap_or_default();
+        if (sum - listed).abs() > 1e-9 * (1.0 + sum.abs()) {
+            let what = format!(
+                "{} {:?} of {} sums to {sum}, and to {listed} in run.json's windows",
+                series.name, series.labels, series.endpoint
+            );
+            broken.push(Violation::new(NAME, last, what));
+        }
+    }
+    for phase in &result.phases {
+        for metric in &phase.server_metrics {
+            let (Some(own), Some(shared)) = (&metric.own, &metric.shared) else { continue };
+            let parts = own.amount().zip(shared.amount()).map(|(own, shared)| own + shared);
+            let whole = metric.delta.known().cloned().and_then(|delta| Moved::from(delta).amount());
+            if parts.zip(whole).is_none_or(|(a, b)| (a - b).abs() > 1e-9 * (1.0 + b.abs())) {
+                let what = format!(
+                    "{} of phase '{}' is {whole:?}, and {parts:?} of its own and shared",
+                    metric.name, phase.name
+                );
+                broken.push(Violation::new(NAME, last, what));
+            }
+        }
+    }
+    broken
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,7 +151,7 @@ mod tests {
     const SOURCE: &str = "http://127.0.0.1:8000/metrics";
 
     fn reading(phase: usize, kind: BaselineKind, at: u64, value: f64) -> Reading {
-        let series = Series { labels: BTreeMap::new(), value: Value::Value(value) };
+        let series = Series { labels: BTreeMap::new(), created: None, value: Value::Value(value) };
         let family = Family {
             name: "vllm:request_success".to_owned(),
             kind: FamilyType::Counter,
@@ -121,6 +164,7 @@ mod tests {
             start: ms(at),
             first_byte: None,
             end: ms(at + 2),
+            malformed: None,
             body: ReadingBody::Families(vec![family]),
         }
     }

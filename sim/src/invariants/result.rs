@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use phasegate_core::account::result::{
-    PhaseResult, ReconciliationStatus, RunOutcome, RunResult, Verdict,
+    BoundaryStatus, Maybe, PhaseResult, Reconciliation, ReconciliationStatus, RunOutcome,
+    RunResult, Verdict,
 };
 use phasegate_core::controller::report::ControllerReport;
 use phasegate_core::id::ServiceId;
@@ -31,6 +32,8 @@ pub fn check_result(result: &RunResult, controller: &ControllerReport) -> Vec<Vi
             );
             broken.push(Violation::new("G13", end(phase), what));
         }
+        let odd = phase.reconciliation.iter().filter_map(|line| ledgers(result, phase, line));
+        broken.extend(odd.map(|what| Violation::new("G13", end(phase), what)));
         if phase.verdict != Verdict::Clean && phase.notes.is_empty() {
             let what = format!("phase '{}' is {:?} without a note", phase.name, phase.verdict);
             broken.push(Violation::new("G13", end(phase), what));
@@ -53,6 +56,57 @@ pub fn check_result(result: &RunResult, controller: &ControllerReport) -> Vec<Vi
         }
     }
     broken
+}
+
+/// What is wrong with a line of the reconciliation: a match whose numbers differ
+/// or that stands where no endpoint was read and settled, a mismatch whose
+/// numbers agree, something not known without a reason.
+fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Option<String> {
+    let said = format!("phase '{}' has {line:?}", phase.name);
+    // Sums of tokens are added up in floating point.
+    const WHOLE: f64 = 1e-3;
+    let within = line.client.zip(line.server).map(|(least, server)| {
+        let most = match &line.client_max {
+            Maybe::Absent => Some(least),
+            Maybe::Unknown => None,
+            Maybe::Known(most) => Some(*most),
+        };
+        server >= least - WHOLE && most.is_none_or(|most| server <= most + WHOLE)
+    });
+    let right = match line.status {
+        ReconciliationStatus::Match => within == Some(true),
+        ReconciliationStatus::Mismatch => within == Some(false),
+        ReconciliationStatus::Unknown => true,
+    };
+    if !right {
+        return Some(format!("{said}, whose numbers say otherwise"));
+    }
+    if line.status != ReconciliationStatus::Match {
+        return line.reason.is_none().then(|| format!("{said}, without a reason"));
+    }
+    let first = line.phases.first().unwrap_or(&phase.name);
+    let phases = |name: &String| result.phases.iter().find(|p| p.name == *name);
+    let ends: Vec<_> = if line.phases.is_empty() {
+        vec![(phases(first), BaselineKind::Start), (phases(first), BaselineKind::End)]
+    } else {
+        vec![(phases(first), BaselineKind::Start)]
+    };
+    for (phase, kind) in ends {
+        let mut of = result.boundaries.iter();
+        let boundary = of.find(|b| Some(b.phase_id) == phase.map(|p| p.phase_id) && b.kind == kind);
+        let read = boundary.is_some_and(|b| {
+            b.collectors.iter().any(|c| {
+                let status = c.status;
+                c.service_id.as_str().starts_with("server_metrics")
+                    // A reading in time whose acknowledgement was lost counts.
+                    && matches!(status, BoundaryStatus::Captured | BoundaryStatus::Missing | BoundaryStatus::Late)
+            })
+        });
+        if !read {
+            return Some(format!("{said}, though no endpoint was read at its {kind}"));
+        }
+    }
+    None
 }
 
 fn end(phase: &PhaseResult) -> Tick {

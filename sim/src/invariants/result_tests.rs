@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::invariants::testing::ms;
 use phasegate_core::account::result::{
-    BoundaryResult, ClientResult, RequestCounts, SCHEMA_VERSION, Tool, Window,
+    BoundaryCollector, BoundaryResult, ClientResult, RequestCounts, SCHEMA_VERSION, Tool, Window,
 };
 use phasegate_core::controller::report::{DomainReport, Eviction};
+use phasegate_core::engines::Unit;
 use phasegate_core::id::{Domain, PhaseId};
 use phasegate_core::message::BaselineKind::{End, Start};
 use phasegate_core::message::{CollectorOutcome, DomainSummary, ReadingMark};
@@ -74,6 +75,7 @@ fn run() -> (RunResult, ControllerReport) {
         released_by: ReleasedBy::AllAcked,
         settled: Some(true),
         in_flight: 0,
+        skew_ns: None,
         collectors: vec![],
     };
     let result = RunResult {
@@ -143,8 +145,59 @@ fn what_was_moving_shared_or_in_flight_is_not_clean() {
     needs(Verdict::Overlapped, Verdict::Clean, |_, report| report.boundaries[0].in_flight = 2);
     needs(Verdict::Overlapped, Verdict::Clean, |result, _| {
         let phases = vec!["steady".to_owned(), "other".to_owned()];
-        result.windows.push(Window { from_ns: ms(1), to_ns: ms(2), phases });
+        result.windows.push(Window {
+            from_ns: ms(1),
+            to_ns: ms(2),
+            phases,
+            server_metrics: vec![],
+        });
     });
+}
+
+#[test]
+fn a_match_needs_numbers_that_agree_and_an_endpoint_that_was_read() {
+    let line = |client: f64, most: Maybe<f64>, server: f64, status| Reconciliation {
+        server_metric: "vllm:request_success".to_owned(),
+        unit: Unit::Requests,
+        client: Some(client),
+        client_max: most,
+        server: Some(server),
+        status,
+        reason: (status != ReconciliationStatus::Match).then(|| "because".to_owned()),
+        phases: vec![],
+    };
+    let with = |line: Reconciliation, read: bool| {
+        let verdict = match line.status {
+            ReconciliationStatus::Mismatch => Verdict::Contaminated,
+            ReconciliationStatus::Match | ReconciliationStatus::Unknown => Verdict::Clean,
+        };
+        broken(verdict, |result, _| {
+            result.phases[0].reconciliation.push(line.clone());
+            for boundary in &mut result.boundaries {
+                boundary.collectors.push(BoundaryCollector {
+                    service_id: ServiceId::new("server_metrics/a"),
+                    status: if read { BoundaryStatus::Captured } else { BoundaryStatus::Failed },
+                    error: None,
+                    attempts: 1,
+                    reading_start_ns: None,
+                    reading_end_ns: None,
+                });
+            }
+        })
+    };
+    use ReconciliationStatus::{Match, Mismatch, Unknown};
+    assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), true), [""; 0]);
+    assert_eq!(with(line(5.0, Maybe::Known(7.0), 6.0, Match), true), [""; 0]);
+    assert_eq!(with(line(5.0, Maybe::Absent, 6.0, Mismatch), true), [""; 0]);
+    assert_eq!(with(line(5.0, Maybe::Unknown, 9.0, Unknown), false), [""; 0]);
+    for wrong in [
+        with(line(5.0, Maybe::Absent, 5.0, Match), false),
+        with(line(5.0, Maybe::Absent, 6.0, Match), true),
+        with(line(5.0, Maybe::Known(7.0), 6.0, Mismatch), true),
+        with(Reconciliation { reason: None, ..line(5.0, Maybe::Absent, 6.0, Unknown) }, true),
+    ] {
+        assert!(wrong.len() == 1 && wrong[0].starts_with("G13 violated"), "{wrong:?}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use phasegate_core::reading::{
 use super::Verdict;
 use super::gates::Gates;
 use super::readings::{Kept, Readings};
+use crate::invariants::g06::check_windows;
 
 const COUNTER: &str = "requests";
 
@@ -50,6 +51,7 @@ pub(super) fn judge(
                 start: kept.start,
                 first_byte: None,
                 end: kept.end,
+                malformed: None,
                 body: ReadingBody::Families(vec![family(value)]),
             });
         }
@@ -57,7 +59,11 @@ pub(super) fn judge(
     let result = result_of(evidence, &fed, facts());
     let mut attribution = Attribution::new(evidence);
     fed.iter().for_each(|reading| attribution.feed(reading));
-    let windows = attribution.finish().window_deltas();
+    let attributed = attribution.finish();
+    if let Some(broken) = check_windows(&result, &attributed).first() {
+        return Err(broken.to_string());
+    }
+    let windows = attributed.window_deltas();
     for (plan, phase) in evidence.plan.phases().iter().zip(&result.phases) {
         graded(plan, phase, places, gates)?;
     }
@@ -80,7 +86,7 @@ fn source(place: usize) -> String {
 
 fn family(value: u64) -> Family {
     let value = Value::Value(value as f64);
-    let series = vec![Series { labels: BTreeMap::new(), value }];
+    let series = vec![Series { labels: BTreeMap::new(), created: None, value }];
     Family { name: COUNTER.to_owned(), kind: FamilyType::Counter, series }
 }
 
@@ -207,8 +213,8 @@ fn sum(
     let mut total = 0.0;
     for window in &series.windows {
         match &window.delta {
-            Ok(Delta::Counter { total: one, .. }) => total += one,
-            Ok(Delta::Histogram { .. } | Delta::Summary { .. }) | Err(_) => {}
+            Ok(moved) => total += moved.amount().unwrap_or_default(),
+            Err(_) => {}
         }
     }
     if total == right {

@@ -76,6 +76,12 @@ pub struct ServerConfig {
     pub seed: u64,
     /// Faults to inject.
     pub hazards: Vec<Hazard>,
+    /// Keeps the size of the batch at every moment, so that the energy up to any
+    /// moment is known afterwards ([`OnStreams::energy_j`]). It takes memory with
+    /// every request.
+    ///
+    /// [`OnStreams::energy_j`]: super::OnStreams::energy_j
+    pub keep_load: bool,
     /// How long a stopping server lets open requests finish.
     pub drain: Duration,
 }
@@ -108,6 +114,7 @@ impl Default for ServerConfig {
             publish_delay: Duration::ZERO,
             seed: 0,
             hazards: Vec::new(),
+            keep_load: false,
             drain: Duration::from_secs(1),
         }
     }

@@ -92,9 +92,9 @@ fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Ve
             said(format!("it has only {kinds:?}"));
         }
     }
-    // A server that publishes late leads two equal readings astray: only the client's
-    // tally can tell, and that is not compared yet.
-    let prompt = scenario.server.publish_delay.is_zero();
+    // A server that publishes late can lead two equal readings astray. Then the phase
+    // is not clean.
+    let prompt = scenario.server.publish_delay.is_zero() || phase.verdict == Verdict::Clean;
     let server = scenario.collectors.contains(&Source::Server);
     if server
         && prompt

@@ -1,5 +1,6 @@
 use phasegate_core::account::result::{
-    AvgMax, BoundaryCollector, ClientResult, Max, RequestCounts, SCHEMA_VERSION, Tool,
+    AvgMax, BoundaryCollector, ClientResult, Max, Reconciliation, RequestCounts, SCHEMA_VERSION,
+    Tool,
 };
 use phasegate_core::id::PhaseId;
 use phasegate_core::seed::Seed;
@@ -42,6 +43,7 @@ fn boundary(phase: PhaseId, kind: BaselineKind, statuses: &[BoundaryStatus]) -> 
         released_by: if all { ReleasedBy::AllAcked } else { ReleasedBy::Timeout },
         settled: Some(all),
         in_flight: if all { 0 } else { 3 },
+        skew_ns: None,
         collectors: statuses.iter().enumerate().map(collector).collect(),
     }
 }
@@ -65,6 +67,12 @@ fn phase(id: PhaseId, name: &str, kind: PhaseKind) -> PhaseResult {
         verdict: Verdict::Clean,
         notes: vec![],
     }
+}
+
+/// A phase with these lines of reconciliation.
+pub(super) fn phase_with(reconciliation: Vec<Reconciliation>) -> PhaseResult {
+    let id = PhaseId::derive(&Seed::root(7), 0, "a");
+    PhaseResult { reconciliation, ..phase(id, "steady", PhaseKind::Profiling) }
 }
 
 /// A degraded run of two phases, the second with everything that can be shown.

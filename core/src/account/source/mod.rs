@@ -2,6 +2,9 @@
 //! stood at the boundaries. Bounded by series × boundaries, not by readings.
 //!
 //! - [`phase`](SourcePhase): what it did in one phase.
+//! - [`busy`]: how much it was working on.
+//! - [`notes`]: what is said of it in a phase's notes.
+//! - [`process`]: which process its values are of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,14 +13,22 @@ use crate::account::boundary::{Boundaries, KINDS, name};
 use crate::account::delta::{Change, Mark, Sample, Track, between};
 use crate::account::gauge::{Gauge, Span, middle};
 use crate::account::gpu::GpuBook;
+use crate::account::track::Born;
+use crate::engines::{Role, lookup};
 use crate::id::ServiceId;
 use crate::message::BaselineKind;
-use crate::reading::{FamilyType, GpuSample, Reading, ReadingBody, Series, Value};
+use crate::reading::{FamilyType, GpuSample, Malformed, Reading, ReadingBody, Series, Value};
 use crate::time::Tick;
 
+mod busy;
+mod notes;
 mod phase;
+mod process;
 
+use busy::Busy;
+pub use busy::Peak;
 pub use phase::SourcePhase;
+use process::Processes;
 
 /// A phase's side, by the phase's index in the plan.
 pub type Key = (usize, BaselineKind);
@@ -32,6 +43,10 @@ pub struct SourceBook {
     baselines: BTreeMap<Key, Baseline>,
     /// One a phase.
     readings: Vec<Readings>,
+    processes: Processes,
+    busy: Busy,
+    /// The end of the latest good reading.
+    last_read: Tick,
     /// Counts readings, so that a series that is not in a full one is seen.
     serial: u64,
 }
@@ -39,6 +54,8 @@ pub struct SourceBook {
 #[derive(Debug, Clone)]
 struct FamilyBook {
     kind: FamilyType,
+    /// It is a gauge that is 0 when the server is idle.
+    busy: bool,
     series: BTreeMap<BTreeMap<String, String>, SeriesBook>,
 }
 
@@ -65,6 +82,9 @@ struct Readings {
     good: u64,
     failed: u64,
     last_error: Option<String>,
+    /// The latest of those that could not be read whole, and how many those
+    /// are.
+    malformed: Option<(Malformed, u64)>,
 }
 
 /// One counted series at the boundaries that its source was read at.
@@ -80,6 +100,12 @@ pub struct CountedSeries<'a> {
 }
 
 impl CountedSeries<'_> {
+    /// Whether it was there at a boundary.
+    #[must_use]
+    pub fn is_at(&self, key: Key) -> bool {
+        self.marks.contains_key(&key)
+    }
+
     /// What it did between two boundaries at which its source was read; `None`
     /// if it was not there at the second.
     #[must_use]
@@ -100,6 +126,9 @@ impl SourceBook {
             gpus: BTreeMap::new(),
             baselines: BTreeMap::new(),
             readings: vec![Readings::default(); phases],
+            processes: Processes::default(),
+            busy: Busy::default(),
+            last_read: Tick::ZERO,
             serial: 0,
         }
     }
@@ -110,13 +139,14 @@ impl SourceBook {
         for (index, (count, span)) in self.readings.iter_mut().zip(spans).enumerate() {
             let in_it = span.is_some_and(|span| span.contains(at));
             if in_it || mark.is_some_and(|(phase, _)| phase == index) {
-                count.add(&reading.body);
+                count.add(reading);
             }
         }
         self.serial += 1;
         let baseline = match &reading.body {
             ReadingBody::Error(error) => Err(error.to_string()),
             ReadingBody::Families(families) => {
+                self.processes.observe(families, (reading.start, reading.end), self.last_read);
                 for family in families {
                     for series in &family.series {
                         self.series(&family.name, family.kind, series, at, (spans, reading, mark));
@@ -127,6 +157,7 @@ impl SourceBook {
                 if reading.boundary.is_some() {
                     self.sweep(spans, at);
                 }
+                self.watch(spans, (reading.start, reading.end));
                 Ok((reading.start, reading.end))
             }
             ReadingBody::Gpus(samples) => {
@@ -134,6 +165,9 @@ impl SourceBook {
                 Ok((reading.start, reading.end))
             }
         };
+        if baseline.is_ok() {
+            self.last_read = self.last_read.max(reading.end);
+        }
         if let Some(key) = mark
             && (baseline.is_ok() || !self.is_read(key))
         {
@@ -155,7 +189,8 @@ impl SourceBook {
         let Some(books) = self.families.get_mut(family) else { return };
         let place = books.iter().position(|b| b.kind == kind).unwrap_or(books.len());
         if place == books.len() {
-            books.push(FamilyBook { kind, series: BTreeMap::new() });
+            let busy = lookup(family).is_some_and(|rule| rule.role == Role::Busy);
+            books.push(FamilyBook { kind, busy, series: BTreeMap::new() });
         }
         let Some(book) = books.get_mut(place) else { return };
         if !book.series.contains_key(&series.labels) {
@@ -168,7 +203,13 @@ impl SourceBook {
         match &mut entry.history {
             History::Counted { track, marks } => {
                 let Some(sample) = Sample::of(&series.value, track.last()) else { return };
-                track.observe(&sample, reading.start, reading.end);
+                let process = self.processes.started(&series.labels);
+                let born = Born {
+                    process: process.map(|(started, _)| started),
+                    created: series.created,
+                    restarted: process.and_then(|(_, restarted)| restarted),
+                };
+                track.observe_of(&sample, (reading.start, reading.end), born, self.last_read);
                 if let Some(key) = mark {
                     marks.insert(key, track.mark(&sample));
                 }
@@ -178,6 +219,26 @@ impl SourceBook {
                 Value::Histogram(_) | Value::Summary { .. } => {}
             },
         }
+    }
+
+    /// Takes note of how much is being worked on: by the gauge that shows most,
+    /// as several may show the same requests.
+    fn watch(&mut self, spans: &[Option<Span>], interval: (Tick, Tick)) {
+        let mut most: Option<(&str, f64)> = None;
+        for (name, book) in self.families.iter().flat_map(|(n, b)| b.iter().map(move |b| (n, b))) {
+            if !book.busy {
+                continue;
+            }
+            let values = book.series.values().filter_map(|series| match &series.history {
+                History::Gauge(gauge) => gauge.current(),
+                History::Counted { .. } => None,
+            });
+            let sum: f64 = values.sum();
+            if most.is_none_or(|(_, value)| sum > value) {
+                most = Some((name, sum));
+            }
+        }
+        self.busy.observe(spans, interval, most);
     }
 
     fn sweep(&mut self, spans: &[Option<Span>], at: Tick) {
@@ -218,6 +279,26 @@ impl SourceBook {
     #[must_use]
     pub fn took_part(&self, phase: usize) -> bool {
         self.readings.get(phase).is_some_and(|r| r.good + r.failed > 0)
+    }
+
+    /// The most that a gauge of what is being worked on was at inside a phase, in
+    /// a reading that lies wholly in it.
+    #[must_use]
+    pub fn busiest(&self, phase: usize) -> Option<&Peak> {
+        self.busy.inside(phase)
+    }
+
+    /// What it was at in the last reading before a phase, if that lies outside of
+    /// every phase.
+    #[must_use]
+    pub fn busy_before(&self, phase: usize) -> Option<&Peak> {
+        self.busy.before(phase)
+    }
+
+    /// Whether it never showed anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.families.is_empty() && self.gpus.is_empty()
     }
 
     /// What was read.
@@ -270,6 +351,33 @@ impl SourceBook {
         }
     }
 
+    /// Why nothing that this source counted can be told apart: it answers as
+    /// several processes in turn. `None` if it does not.
+    #[must_use]
+    pub fn several(&self) -> Option<String> {
+        const REMEDY: &str = "it answers as several processes in turn; name each replica";
+        if let Some(how) = self.processes.several() {
+            return Some(format!("{REMEDY} ({how})"));
+        }
+        // Where start times tell of restarts those explain the falls.
+        if self.processes.restarted() {
+            return None;
+        }
+        let tracks = |books: &[FamilyBook], is: fn(&Track) -> bool| {
+            let all = books.iter().flat_map(|b| b.series.values());
+            all.into_iter().any(|s| match &s.history {
+                History::Counted { track, .. } => is(track),
+                History::Gauge(_) => false,
+            })
+        };
+        let alternate: Vec<_> =
+            self.families.iter().filter(|(_, books)| tracks(books, Track::alternates)).collect();
+        let count = self.families.values().filter(|books| tracks(books, Track::counts)).count();
+        // One odd family among many is called a counter and is none.
+        let (first, _) = alternate.first().filter(|_| alternate.len() >= 2.min(count))?;
+        Some(format!("{REMEDY} ({first} falls again and again, each time to more than before)"))
+    }
+
     /// Every counted series, for windows.
     pub fn counted(&self) -> impl Iterator<Item = CountedSeries<'_>> {
         self.families.iter().flat_map(|(name, books)| {
@@ -286,8 +394,12 @@ impl SourceBook {
 }
 
 impl Readings {
-    fn add(&mut self, body: &ReadingBody) {
-        match body {
+    fn add(&mut self, reading: &Reading) {
+        if let Some(malformed) = &reading.malformed {
+            let before = self.malformed.as_ref().map_or(0, |(_, n)| *n);
+            self.malformed = Some((malformed.clone(), before.saturating_add(1)));
+        }
+        match &reading.body {
             ReadingBody::Families(_) | ReadingBody::Gpus(_) => self.good += 1,
             ReadingBody::Error(error) => {
                 self.failed += 1;

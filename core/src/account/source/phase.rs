@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::notes::Odd;
 use super::{History, Key, SourceBook};
 use crate::account::boundary::{Boundaries, sentence};
-use crate::account::delta::{Mark, between};
+use crate::account::delta::{Change, Mark, between};
+use crate::account::elapsed::Elapsed;
 use crate::account::gauge::Span;
 use crate::account::gpu::Energy;
-use crate::account::result::{GpuResult, Maybe, ServerMetric, Verdict};
+use crate::account::result::{GpuResult, Maybe, Moved, ServerMetric, Verdict};
 use crate::account::verdict::Finding;
+use crate::account::windows::Between;
 use crate::message::BaselineKind;
-
-/// So many series are named in a note; the others are counted.
-const NAMED: usize = 3;
 
 /// What one source did in one phase.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,13 +26,40 @@ pub struct SourcePhase {
     pub findings: Vec<Finding>,
 }
 
+/// One phase of one source: what its series are measured by.
+struct Scope<'a> {
+    phase: usize,
+    /// Why there are no deltas; `None` where there are.
+    refused: Option<String>,
+    elapsed: Option<Elapsed>,
+    /// The windows of the source that the phase consists of, in order; empty
+    /// where all of them are its own.
+    windows: &'a [Between<Key>],
+}
+
 impl SourceBook {
-    /// What this source did in a phase that was started.
-    pub fn phase(&self, boundaries: &Boundaries, phase: usize) -> SourcePhase {
+    /// What this source did in a phase that was started; `windows` are the
+    /// source's own.
+    #[must_use]
+    pub fn phase(
+        &self,
+        boundaries: &Boundaries,
+        phase: usize,
+        windows: &[Between<Key>],
+    ) -> SourcePhase {
         let mut out = SourcePhase::default();
         let unread = self.unread(boundaries, phase);
+        let several = self.several();
         let span = boundaries.spans().get(phase).copied().flatten();
-        let (mut reset, mut gone) = (Vec::new(), Vec::new());
+        let at = |kind| self.baseline(boundaries, (phase, kind)).ok();
+        let ends = at(BaselineKind::Start).zip(at(BaselineKind::End));
+        let scope = Scope {
+            phase,
+            refused: unread.clone().or_else(|| several.clone()),
+            elapsed: ends.map(|(start, end)| Elapsed::between(start, end)),
+            windows: shared_by(windows, phase),
+        };
+        let mut odd = Odd::default();
         for (name, books) in &self.families {
             for book in books {
                 for (labels, series) in &book.series {
@@ -43,13 +70,13 @@ impl SourceBook {
                         labels: labels.clone(),
                         delta: Maybe::Absent,
                         stats: Maybe::Absent,
+                        own: None,
+                        shared: None,
                         reason: None,
                         reset: false,
                     };
                     let listed = match &series.history {
-                        History::Counted { marks, .. } => {
-                            counted(&mut metric, marks, phase, span, unread.as_deref())
-                        }
+                        History::Counted { marks, .. } => counted(&mut metric, marks, &scope),
                         History::Gauge(gauge) => {
                             let stats = gauge.stats(boundaries.spans(), phase);
                             let born_later =
@@ -67,53 +94,23 @@ impl SourceBook {
                     match listed {
                         Listed::No => continue,
                         Listed::Yes => {}
-                        Listed::Reset(fall) => reset.push((label(name, labels), fall)),
-                        Listed::Gone => gone.push(label(name, labels)),
+                        Listed::Reset(how) => odd.reset.push((label(name, labels), how)),
+                        Listed::Torn(how) => odd.torn.push((label(name, labels) + ":", how)),
+                        Listed::Gone => odd.gone.push(label(name, labels)),
                     }
                     out.server_metrics.push(metric);
                 }
             }
         }
-        self.note_series(&mut out, &reset, &gone);
+        let counted = out.server_metrics.iter().filter(|m| !m.delta.is_absent()).count();
+        if let Some(several) = several.filter(|_| counted > 0) {
+            let note = sentence(format!("{} cannot be counted: {several}", self.endpoint));
+            out.findings.push(Finding::new(Verdict::Contaminated, note));
+        }
+        out.findings.extend(odd.findings(&self.endpoint, counted));
         self.add_gpus(&mut out, boundaries, phase, unread.as_deref());
-        self.note_readings(&mut out, phase);
+        self.note_readings(&mut out.findings, phase);
         out
-    }
-
-    fn note_series(
-        &self,
-        out: &mut SourcePhase,
-        reset: &[(String, Option<(f64, f64)>)],
-        gone: &[String],
-    ) {
-        if !reset.is_empty() {
-            let named = reset.iter().take(NAMED).map(|(label, fall)| match fall {
-                Some((from, to)) => format!("{label} fell from {from} to {to}"),
-                None => format!("{label} was set back"),
-            });
-            let note = format!(
-                "{} of {} counted series of {} were set back inside the phase; their deltas are lower \
-                 bounds: {}{}",
-                reset.len(),
-                out.server_metrics.iter().filter(|m| !m.delta.is_absent()).count(),
-                self.endpoint,
-                named.collect::<Vec<_>>().join(", "),
-                more(reset.len()),
-            );
-            out.findings.push(Finding::new(Verdict::Contaminated, sentence(note)));
-        }
-        if !gone.is_empty() {
-            let named: Vec<_> = gone.iter().take(NAMED).map(String::as_str).collect();
-            let note = format!(
-                "{} series of {} that were there at START were gone at END, so what they counted \
-                 is not known: {}{}",
-                gone.len(),
-                self.endpoint,
-                named.join(", "),
-                more(gone.len()),
-            );
-            out.findings.push(Finding::new(Verdict::Incomplete, sentence(note)));
-        }
     }
 
     fn add_gpus(
@@ -147,49 +144,40 @@ impl SourceBook {
             out.gpus.push(book.result(uuid, phase, boundaries.spans(), &energy));
         }
     }
-
-    /// Notes on readings that failed. Whether a boundary's did decides the
-    /// verdict elsewhere; these notes change none.
-    fn note_readings(&self, out: &mut SourcePhase, phase: usize) {
-        let Some(readings) = self.readings.get(phase).filter(|r| r.failed > 0 || r.good == 0)
-        else {
-            return;
-        };
-        let why = readings.last_error.as_ref().map(|e| format!("; the last error: {e}"));
-        let why = why.unwrap_or_default();
-        let note = if readings.good == 0 {
-            format!("{} gave nothing at all in the phase{why}", self.endpoint)
-        } else {
-            let all = readings.good + readings.failed;
-            format!("{} of {all} readings of {} failed{why}", readings.failed, self.endpoint)
-        };
-        out.findings.push(Finding::new(Verdict::Clean, sentence(note)));
-    }
 }
 
 /// Whether a series is listed in a phase, and what is to be said of it.
 enum Listed {
     No,
     Yes,
-    Reset(Option<(f64, f64)>),
+    /// It began to count anew: how.
+    Reset(String),
+    /// Its buckets disagree: how.
+    Torn(String),
     Gone,
+}
+
+/// The windows that a phase consists of, where it shares any of them.
+fn shared_by(windows: &[Between<Key>], phase: usize) -> &[Between<Key>] {
+    let first = windows.iter().position(|w| w.first == (phase, BaselineKind::Start));
+    let last = windows.iter().position(|w| w.last == (phase, BaselineKind::End));
+    let own = first.zip(last).and_then(|(first, last)| windows.get(first..=last));
+    own.filter(|own| own.iter().any(|w| w.phases.iter().any(|p| *p != phase))).unwrap_or(&[])
 }
 
 /// Fills in the delta of a counted series.
 fn counted(
     metric: &mut ServerMetric,
     marks: &BTreeMap<Key, Arc<Mark>>,
-    phase: usize,
-    span: Option<Span>,
-    unread: Option<&str>,
+    scope: &Scope<'_>,
 ) -> Listed {
     metric.delta = Maybe::Unknown;
-    if let Some(why) = unread {
-        metric.reason = Some(why.to_owned());
+    if let Some(why) = &scope.refused {
+        metric.reason = Some(why.clone());
         return Listed::Yes;
     }
-    let start = marks.get(&(phase, BaselineKind::Start));
-    let Some(end) = marks.get(&(phase, BaselineKind::End)) else {
+    let start = marks.get(&(scope.phase, BaselineKind::Start));
+    let Some(end) = marks.get(&(scope.phase, BaselineKind::End)) else {
         if start.is_none() {
             return Listed::No;
         }
@@ -197,12 +185,48 @@ fn counted(
         return Listed::Gone;
     };
     let change = between(start.map(|m| &**m), end);
-    match change.delta(span.map(|s| s.seconds())) {
+    match change.delta(scope.elapsed) {
         Ok(delta) => metric.delta = Maybe::Known(delta),
         Err(why) => metric.reason = Some(why),
     }
     metric.reset = change.reset;
-    if change.reset { Listed::Reset(change.fall) } else { Listed::Yes }
+    if let Some((own, shared)) = apart(&change, marks, scope) {
+        (metric.own, metric.shared) = (Some(own), Some(shared));
+    }
+    match (change.why_reset(), &metric.reason) {
+        (Some(how), _) => Listed::Reset(how),
+        (None, Some(why)) if change.torn => Listed::Torn(why.clone()),
+        (None, Some(_) | None) => Listed::Yes,
+    }
+}
+
+/// What of a change lies in windows of the phase alone, and what in shared
+/// ones; `None` where it shares none, or where the two are not all of it (its
+/// readings have no order).
+fn apart(
+    change: &Change,
+    marks: &BTreeMap<Key, Arc<Mark>>,
+    scope: &Scope<'_>,
+) -> Option<(Moved, Moved)> {
+    if scope.windows.is_empty() {
+        return None;
+    }
+    let (mut own, mut shared) = (change.nothing(), change.nothing());
+    for window in scope.windows {
+        let last = marks.get(&window.last);
+        let first = marks.get(&window.first);
+        let part = match (first, last) {
+            (None, None) => continue,
+            (first, Some(last)) => between(first.map(|m| &**m), last),
+            (Some(_), None) => return None,
+        };
+        let side = if window.phases == [scope.phase] { &mut own } else { &mut shared };
+        *side = side.plus(&part)?;
+    }
+    if !own.plus(&shared)?.equals(change) {
+        return None;
+    }
+    own.moved().ok().zip(shared.moved().ok())
 }
 
 fn no_value(span: Option<Span>) -> &'static str {
@@ -219,11 +243,4 @@ fn label(name: &str, labels: &BTreeMap<String, String>) -> String {
     }
     let pairs: Vec<_> = labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
     format!("{name}{{{}}}", pairs.join(","))
-}
-
-fn more(all: usize) -> String {
-    match all.saturating_sub(NAMED) {
-        0 => String::new(),
-        left => format!(" and {left} more"),
-    }
 }

@@ -1,6 +1,8 @@
 use super::*;
+use crate::Tick;
 use crate::reading::Histogram;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// Feeds values one after the other, none overlapping, and marks each.
 fn marks(values: &[f64]) -> Vec<Arc<Mark>> {
@@ -45,11 +47,13 @@ fn change_of(start: &Value, end: &Value) -> Change {
 fn a_counters_delta_is_end_less_start_and_its_rate_is_over_the_time_given() {
     let m = marks(&[3.0, 8.0]);
     let change = between(Some(&m[0]), &m[1]);
-    let delta = Delta::Counter { total: 5.0, rate_per_s: Some(2.5) };
-    assert_eq!(change.delta(Some(2.0)), Ok(delta));
+    let elapsed = |seconds| Some(Elapsed { seconds, error_s: 0.4 });
+    let (rate_per_s, error) = (Some(2.5), Some(5.0 / 1.6 - 2.5));
+    let delta = Delta::Counter { total: 5.0, rate_per_s, rate_error_per_s: error };
+    assert_eq!(change.delta(elapsed(2.0)), Ok(delta));
     assert_eq!(
-        change.delta(Some(0.0)),
-        Ok(Delta::Counter { total: 5.0, rate_per_s: None }),
+        change.delta(elapsed(0.0)),
+        Ok(Delta::Counter { total: 5.0, rate_per_s: None, rate_error_per_s: None }),
         "no rate over no time"
     );
     assert!(!change.reset);
@@ -126,8 +130,9 @@ fn a_histograms_delta_is_taken_bucket_by_bucket() {
     let start = histogram(&[("0.1", 1.0), ("+Inf", 1.0)], Some(0.05), Some(1.0));
     let end = histogram(&[("0.1", 6.0), ("+Inf", 6.0)], Some(0.30), Some(6.0));
     match change_of(&start, &end).delta(None) {
-        Ok(Delta::Histogram { count, sum, buckets, quantiles }) => {
+        Ok(Delta::Histogram { count, sum, mean, buckets, quantiles }) => {
             assert_eq!(count, 5.0);
+            assert_eq!(mean, Some(0.05));
             assert_eq!(sum, Some(0.25));
             assert_eq!(buckets, [("0.1".to_owned(), 5.0), ("+Inf".to_owned(), 5.0)]);
             assert_eq!(quantiles["p50"].upper, Some(0.1));
@@ -163,7 +168,10 @@ fn a_sum_may_fall_where_negative_values_are_observed() {
     let end = Value::Summary { sum: Some(3.0), count: Some(2.0) };
     let change = change_of(&start, &end);
     assert!(!change.reset);
-    assert_eq!(change.delta(None), Ok(Delta::Summary { count: Some(1.0), sum: Some(-2.0) }));
+    assert_eq!(
+        change.delta(None),
+        Ok(Delta::Summary { count: Some(1.0), sum: Some(-2.0), mean: Some(-2.0) })
+    );
 }
 
 #[test]
@@ -171,7 +179,7 @@ fn a_part_that_is_not_given_is_not_known() {
     let start = Value::Summary { sum: None, count: Some(1.0) };
     let end = Value::Summary { sum: Some(3.0), count: Some(2.0) };
     let delta = change_of(&start, &end).delta(None);
-    assert_eq!(delta, Ok(Delta::Summary { count: Some(1.0), sum: None }));
+    assert_eq!(delta, Ok(Delta::Summary { count: Some(1.0), sum: None, mean: None }));
     assert_eq!(Sample::single(f64::NAN), None);
     assert_eq!(Sample::of(&Value::Summary { sum: None, count: None }, None), None);
 }
@@ -180,6 +188,49 @@ fn a_part_that_is_not_given_is_not_known() {
 fn a_series_that_does_not_move_shares_its_mark() {
     let m = marks(&[3.0, 3.0]);
     assert!(Arc::ptr_eq(&m[0], &m[1]));
+}
+
+#[test]
+fn a_histogram_whose_buckets_disagree_is_not_repaired() {
+    let good = histogram(&[("0.1", 1.0), ("+Inf", 2.0)], None, Some(2.0));
+    let falls = histogram(&[("0.1", 5.0), ("0.5", 3.0), ("+Inf", 5.0)], None, Some(5.0));
+    let low = histogram(&[("0.1", 1.0), ("0.5", 3.0), ("+Inf", 3.0)], None, Some(3.0));
+    let change = change_of(&low, &falls);
+    assert!(change.torn && !change.reset);
+    assert_eq!(
+        change.delta(None).unwrap_err(),
+        "the buckets of its END reading disagree: its bucket 0.5 holds 3 and its bucket 0.1 holds 5"
+    );
+    let other = histogram(&[("0.1", 4.0), ("+Inf", 6.0)], None, Some(7.0));
+    assert_eq!(
+        change_of(&good, &other).delta(None).unwrap_err(),
+        "the buckets of its END reading disagree: its bucket +Inf holds 6 and its count is 7"
+    );
+    let grown = histogram(&[("0.1", 3.0), ("+Inf", 3.0)], None, Some(3.0));
+    let why = change_of(&good, &grown).delta(None).unwrap_err();
+    assert_eq!(
+        why,
+        "its buckets grew by amounts that disagree: its bucket +Inf holds 1 and its bucket 0.1 \
+         holds 2"
+    );
+}
+
+#[test]
+fn a_histogram_that_disagrees_in_a_periodic_reading_is_passed_over() {
+    let read = |low: f64, all: f64| histogram(&[("1", low), ("+Inf", all)], None, Some(all));
+    let mut track = Track::default();
+    let marks: Vec<_> = [read(1.0, 1.0), read(7.0, 3.0), read(4.0, 5.0)]
+        .iter()
+        .zip(0_u64..)
+        .map(|(value, i)| {
+            let sample = Sample::of(value, track.last()).unwrap();
+            track.observe(&sample, Tick(10 * i), Tick(10 * i + 5));
+            track.mark(&sample)
+        })
+        .collect();
+    let change = between(Some(&marks[0]), &marks[2]);
+    assert!(!change.reset);
+    assert!(matches!(change.moved(), Ok(Moved::Histogram { count, .. }) if count == 4.0));
 }
 
 proptest! {

@@ -3,10 +3,16 @@
 //! - [`run`]: a handmade run that each test bends.
 //! - [`whole`]: `run.json` as it is written.
 //! - [`deltas`]: what series and GPUs did, and why that is not known.
+//! - [`trust`]: resets, several processes, what does not fit, what is malformed.
+//! - [`windows`]: `run.json`'s windows.
+//! - [`reconcile`]: the client's ledger against the server's.
 //! - [`verdicts`], [`outcomes`]: what is said of phases and of the run.
 
 mod deltas;
 mod outcomes;
+mod reconcile;
 mod run;
+mod trust;
 mod verdicts;
 mod whole;
+mod windows;

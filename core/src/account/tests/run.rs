@@ -222,6 +222,7 @@ impl Run {
             start,
             first_byte: None,
             end,
+            malformed: None,
             body,
         });
         self.readings.last_mut().unwrap()
@@ -343,7 +344,7 @@ fn boundary(phase: PhaseId, kind: BaselineKind, asked: u64) -> BoundaryOutcome {
 
 pub(super) fn family(name: &str, kind: FamilyType, value: Value) -> Family {
     let labels = BTreeMap::from([("model_name".to_owned(), "m".to_owned())]);
-    Family { name: name.to_owned(), kind, series: vec![Series { labels, value }] }
+    Family { name: name.to_owned(), kind, series: vec![Series { labels, created: None, value }] }
 }
 
 pub(super) fn counter(name: &str, value: f64) -> Family {

@@ -27,8 +27,12 @@ fn seamless() -> Run {
         (3010, (2, End), 13.0, 300),
     ];
     for (at, mark, requests, joules) in steps {
-        let families =
-            vec![running_gauge(1.0), prefill(requests), counter("vllm:request_success", requests)];
+        let running = if requests > 1.0 && requests < 13.0 { 1.0 } else { 0.0 };
+        let families = vec![
+            running_gauge(running),
+            prefill(requests),
+            counter("vllm:request_success", requests),
+        ];
         run.read(at, Some(mark), families);
         run.read_gpu(at, Some(mark), joules * 1000);
     }

@@ -37,7 +37,7 @@ fn phase(index: usize, name: &str, times: [Option<u64>; 3]) -> Value {
         "metrics": metrics,
         "server_metrics": if started { server_metrics() } else { json!([]) },
         "gpus": if started { gpus() } else { json!([]) },
-        "reconciliation": [],
+        "reconciliation": if started { ledgers() } else { json!([]) },
         "verdict": if started { "clean" } else { "incomplete" },
         "notes": if started { json!([]) } else { json!(["The phase was not started."]) },
     })
@@ -56,13 +56,17 @@ fn server_metrics() -> Value {
         metric[key] = value;
         metric
     };
-    let histogram = json!({"count": 4.0, "sum": 0.2, "buckets": {"0.1": 4.0, "+Inf": 4.0},
+    let histogram = json!({"count": 4.0, "sum": 0.2, "mean": 0.05, "buckets": {"0.1": 4.0, "+Inf": 4.0},
         "quantiles": {"p50": {"lower": null, "upper": 0.1, "estimate": 0.05},
                       "p90": {"lower": 0.05, "upper": 0.1, "estimate": 0.09},
                       "p99": {"lower": 0.1, "upper": null, "estimate": null}}});
     let lost = with(metric("lost", "counter"), "delta", Value::Null);
     json!([
-        with(metric("requests", "counter"), "delta", json!({"total": 3.0, "rate_per_s": 3.0})),
+        with(
+            metric("requests", "counter"),
+            "delta",
+            json!({"total": 3.0, "rate_per_s": 3.0, "rate_error_per_s": 0.01})
+        ),
         with(metric("still", "counter"), "delta", json!({"total": 0.0, "rate_per_s": 0.0})),
         with(metric("seconds", "histogram"), "delta", histogram),
         with(
@@ -71,6 +75,16 @@ fn server_metrics() -> Value {
             json!({"avg": 1.0, "min": 0.0, "max": 2.0, "last": 0.0})
         ),
         with(lost, "reason", json!("it was not read at START")),
+    ])
+}
+
+fn ledgers() -> Value {
+    json!([
+        {"server_metric": "vllm:request_success", "unit": "requests", "client": 3, "server": 3,
+         "status": "match"},
+        {"server_metric": "vllm:generation_tokens", "unit": "output_tokens", "client": 30,
+         "client_max": null, "server": 37, "status": "unknown", "reason": EVIL,
+         "phases": ["steady", EVIL]},
     ])
 }
 
@@ -114,7 +128,12 @@ fn result(evil: &str) -> RunResult {
                        {"arrival": {"load": "rate", "rate": 5.0, "max_concurrency": null}}]}},
         "phases": [first, second],
         "boundaries": [boundary("start", 970_000_000), boundary("end", 2_000_000_000)],
-        "windows": [{"from_ns": 990_000_000, "to_ns": 2_010_000_000_u64, "phases": ["steady"]}],
+        "windows": [{"from_ns": 990_000_000, "to_ns": 2_010_000_000_u64, "phases": ["steady"],
+            "server_metrics": [
+                {"endpoint": "http://h:1/metrics", "name": "vllm:request_success",
+                 "type": "counter", "labels": {}, "delta": {"total": 3}, "reset": false},
+                {"endpoint": "http://h:1/metrics", "name": evil, "type": "counter", "labels": {},
+                 "delta": null, "reason": evil, "reset": false}]}],
         "results_joined": {"profile": true}, "client": {"dispatch_lag_us":
             {"p50": null, "p99": null, "max": null}, "cpu_s": 0.5, "peak_rss_mib": null,
             "client_bound": null},

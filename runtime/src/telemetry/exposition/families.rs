@@ -31,6 +31,9 @@ struct Partial {
     buckets: Vec<(f64, String, f64)>,
     sum: Option<f64>,
     count: Option<f64>,
+    created: Option<f64>,
+    /// It has a sample beside `_created`: that alone makes no series.
+    there: bool,
 }
 
 impl<'a, 't> Builder<'a, 't> {
@@ -56,7 +59,6 @@ impl<'a, 't> Builder<'a, 't> {
         value: f64,
     ) -> Result<(), &'static str> {
         let bound = match place.part {
-            Part::Created => return Ok(()),
             Part::Bucket => Some(bound(labels)?),
             Part::Quantile => {
                 remove(labels, "quantile").ok_or("a summary's sample without a quantile")?;
@@ -65,7 +67,7 @@ impl<'a, 't> Builder<'a, 't> {
             Part::Plain if place.kind == FamilyType::Histogram => {
                 return Err("a histogram's sample without _bucket, _sum or _count");
             }
-            Part::Plain | Part::Sum | Part::Count => None,
+            Part::Plain | Part::Sum | Part::Count | Part::Created => None,
         };
         let key = (place.family.clone(), order(place.kind));
         let group = self
@@ -73,12 +75,14 @@ impl<'a, 't> Builder<'a, 't> {
             .entry(key)
             .or_insert_with(|| Group { kind: place.kind, series: BTreeMap::new() });
         let series = group.series.entry(std::mem::take(labels)).or_default();
+        series.there |= place.part != Part::Created;
         match (place.part, bound) {
             (Part::Bucket, Some((bound, text))) => series.buckets.push((bound, text, value)),
             (Part::Plain, _) => series.value = value,
             (Part::Sum, _) => series.sum = Some(value),
             (Part::Count, _) => series.count = Some(value),
-            (Part::Quantile | Part::Created | Part::Bucket, _) => {}
+            (Part::Created, _) => series.created = Some(value).filter(|at| at.is_finite()),
+            (Part::Quantile | Part::Bucket, _) => {}
         }
         Ok(())
     }
@@ -88,15 +92,18 @@ impl<'a, 't> Builder<'a, 't> {
         families
             .map(|((name, _), group)| {
                 let series = group.series.into_iter();
-                let series = series.map(|(labels, partial)| Series {
+                let there = series.filter(|(_, partial)| partial.there);
+                let series = there.map(|(labels, partial)| Series {
                     labels: labels
                         .into_iter()
                         .map(|(name, value)| (name.into_owned(), value.into_owned()))
                         .collect(),
+                    created: partial.created,
                     value: partial.finish(group.kind),
                 });
                 Family { name, kind: group.kind, series: series.collect() }
             })
+            .filter(|family| !family.series.is_empty())
             .collect()
     }
 }

@@ -3,8 +3,8 @@
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 //!
 //! Servers bend both formats, and one odd line must not cost a boundary its
-//! reading: a line that cannot be read is counted and the first one named, the
-//! rest is used. Timestamps, exemplars and `_created` samples are ignored.
+//! reading: a line that cannot be read is counted and the first few are named, the
+//! rest is used. Timestamps and exemplars are ignored.
 //!
 //! - `line`: one line.
 //! - `types`: which family a sample's name belongs to.
@@ -17,7 +17,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-use phasegate_core::reading::Family;
+use phasegate_core::reading::{Family, Malformed};
 
 use self::line::Line;
 use self::types::Types;
@@ -33,8 +33,8 @@ pub struct ParseReport {
     pub declared: u64,
     /// How many lines could not be read.
     pub bad_lines: u64,
-    /// The first of them.
-    pub first_bad: Option<BadLine>,
+    /// The first [`NAMED`] of them, in order.
+    pub first_bad: Vec<BadLine>,
 }
 
 /// A line that could not be read.
@@ -53,6 +53,9 @@ impl std::fmt::Display for BadLine {
         write!(f, "line {} ({}): {}", self.number, self.reason, self.excerpt)
     }
 }
+
+/// So many bad lines are named.
+pub const NAMED: usize = 3;
 
 /// The characters of a bad line that are shown.
 const EXCERPT_CHARS: usize = 80;
@@ -90,11 +93,20 @@ pub fn parse(body: &[u8]) -> ParseReport {
 impl ParseReport {
     fn bad(&mut self, number: u64, raw: &[u8], reason: &'static str) {
         self.bad_lines += 1;
-        // Lines are refused in two passes, so the first is not always the first
-        // that was found.
-        if self.first_bad.as_ref().is_none_or(|first| number < first.number) {
-            self.first_bad = Some(BadLine { number, excerpt: excerpt(raw), reason });
+        // Lines are refused in two passes, so the first are not always the first
+        // that were found.
+        let place = self.first_bad.partition_point(|bad| bad.number < number);
+        if place < NAMED {
+            self.first_bad.insert(place, BadLine { number, excerpt: excerpt(raw), reason });
+            self.first_bad.truncate(NAMED);
         }
+    }
+
+    /// What could not be read; `None` where everything could be.
+    #[must_use]
+    pub fn malformed(&self) -> Option<Malformed> {
+        let first = || self.first_bad.iter().map(ToString::to_string).collect();
+        (self.bad_lines > 0).then(|| Malformed { lines: self.bad_lines, first: first() })
     }
 }
 

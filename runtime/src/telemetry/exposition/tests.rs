@@ -7,7 +7,7 @@ use super::{ParseReport, parse};
 
 fn clean(text: &str) -> Vec<Family> {
     let report = parse(text.as_bytes());
-    assert_eq!(report.first_bad, None, "in {text}");
+    assert_eq!(report.first_bad, [], "in {text}");
     report.families
 }
 
@@ -20,7 +20,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn value(pairs: &[(&str, &str)], value: f64) -> Series {
-    Series { labels: labels(pairs), value: Value::Value(value) }
+    Series { labels: labels(pairs), created: None, value: Value::Value(value) }
 }
 
 const VLLM: &str = r#"# HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -61,6 +61,7 @@ fn an_exposition_of_vllm_gives_families_without_suffixes() {
             kind: FamilyType::Summary,
             series: vec![Series {
                 labels: BTreeMap::new(),
+                created: None,
                 value: Value::Summary { sum: Some(17.5), count: Some(27.0) },
             }],
         },
@@ -69,6 +70,7 @@ fn an_exposition_of_vllm_gives_families_without_suffixes() {
             kind: FamilyType::Histogram,
             series: vec![Series {
                 labels: labels(&[("engine", "0")]),
+                created: None,
                 value: Value::Histogram(histogram),
             }],
         },
@@ -82,7 +84,10 @@ fn an_exposition_of_vllm_gives_families_without_suffixes() {
             kind: FamilyType::Counter,
             series: vec![
                 value(&[("engine", "0"), ("finished_reason", "length"), m], 1.0),
-                value(&[("engine", "0"), ("finished_reason", "stop"), m], 5.0),
+                Series {
+                    created: Some(1.7635e9),
+                    ..value(&[("engine", "0"), ("finished_reason", "stop"), m], 5.0)
+                },
             ],
         },
     ];
@@ -102,7 +107,8 @@ fn openmetrics_names_match_their_type_line_whether_written_with_colons_or_not() 
     let expected =
         [("vllm:tokens", FamilyType::Counter), ("vllm:ttft_seconds", FamilyType::Histogram)];
     assert_eq!(names(&families), expected);
-    assert_eq!(families[0].series, [value(&[("a", "b")], 5.0)]);
+    let created = Some(1.7e9);
+    assert_eq!(families[0].series, [Series { created, ..value(&[("a", "b")], 5.0) }]);
 }
 
 #[test]
@@ -211,14 +217,14 @@ fn each_bad_line_is_refused_for_its_own_reason_and_the_rest_is_used() {
         let report = parse(&text);
         assert_eq!(report.families.len(), 2, "{}", line.escape_ascii());
         assert_eq!(report.bad_lines, 1, "{}", line.escape_ascii());
-        let first = report.first_bad.map(|bad| bad.to_string());
+        let first = report.first_bad.first().map(ToString::to_string);
         shown.push_str(&format!("{}\n", first.unwrap_or_default()));
     }
     for line in ["h_bucket 1", "h_bucket{le=\"wide\"} 1", "h_bucket{le=\"NaN\"} 1", "h 1", "s 1"] {
         let text = format!("# TYPE h histogram\n# TYPE s summary\nh_sum 1\n{line}\n");
         let report = parse(text.as_bytes());
         assert_eq!((report.families.len(), report.bad_lines), (1, 1), "{line}");
-        let first = report.first_bad.map(|bad| bad.to_string());
+        let first = report.first_bad.first().map(ToString::to_string);
         shown.push_str(&format!("{}\n", first.unwrap_or_default()));
     }
     insta::assert_snapshot!(shown);
@@ -228,13 +234,36 @@ fn each_bad_line_is_refused_for_its_own_reason_and_the_rest_is_used() {
 fn the_first_bad_line_is_named_also_if_it_is_found_later() {
     let report = parse(b"# TYPE h histogram\nh_bucket 1\nnonsense\n");
     assert_eq!(report.bad_lines, 2);
-    assert_eq!(report.first_bad.map(|bad| bad.number), Some(2));
+    assert_eq!(report.first_bad.first().map(|bad| bad.number), Some(2));
+}
+
+#[test]
+fn the_first_three_bad_lines_are_named_and_all_are_counted() {
+    let report = parse(b"one\ntwo\nok 1\nthree\nfour\n");
+    let malformed = report.malformed().unwrap();
+    assert_eq!(malformed.lines, 4);
+    let numbers: Vec<_> = report.first_bad.iter().map(|bad| bad.number).collect();
+    assert_eq!(numbers, [1, 2, 4]);
+    assert_eq!(malformed.first[2], "line 4 (no value): three");
+    assert_eq!(parse(b"ok 1\n").malformed(), None);
+}
+
+#[test]
+fn when_a_series_was_created_is_kept_and_makes_no_series_by_itself() {
+    let text = "# TYPE a counter\na_total{x=\"1\"} 2\na_created{x=\"1\"} 1.7e9\n\
+        a_created{x=\"2\"} 1.8e9\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_count 1\n\
+        h_sum 1\nh_created 1.6e9\n# TYPE only counter\nonly_created 5\n# EOF\n";
+    let families = clean(text);
+    assert_eq!(names(&families), [("a", FamilyType::Counter), ("h", FamilyType::Histogram)]);
+    let created: Vec<_> =
+        families.iter().flat_map(|f| f.series.iter().map(|s| s.created)).collect();
+    assert_eq!(created, [Some(1.7e9), Some(1.6e9)]);
 }
 
 #[test]
 fn an_excerpt_is_short_and_printable() {
     let line = format!("\u{1b}[31m{}", "é".repeat(10_000));
-    let excerpt = parse(line.as_bytes()).first_bad.map(|bad| bad.excerpt).unwrap_or_default();
+    let excerpt = parse(line.as_bytes()).first_bad.remove(0).excerpt;
     assert!(excerpt.starts_with("\\u{1b}[31mé"), "{excerpt}");
     assert!(excerpt.ends_with('…') && excerpt.chars().count() < 100, "{excerpt}");
 }
@@ -268,7 +297,7 @@ proptest! {
     ) {
         let report = parse(lines.join("\n").as_bytes());
         prop_assert!(report.bad_lines <= lines.len() as u64);
-        prop_assert_eq!(report.bad_lines == 0, report.first_bad.is_none());
+        prop_assert_eq!(report.bad_lines == 0, report.first_bad.is_empty());
         let names: Vec<_> = report.families.iter().map(|family| &family.name).collect();
         prop_assert!(names.is_sorted());
         for family in &report.families {

@@ -31,7 +31,7 @@ pub(super) enum Part {
     Count,
     /// A quantile of a summary.
     Quantile,
-    /// When the series was created; not used.
+    /// When the series was created.
     Created,
 }
 

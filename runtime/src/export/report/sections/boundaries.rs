@@ -1,11 +1,14 @@
-//! Who answered, when, how.
+//! Who answered, when, how; and the windows between.
 
-use phasegate_core::account::result::{BoundaryResult, BoundaryStatus, RunResult};
+use std::collections::BTreeMap;
+
+use phasegate_core::account::result::{BoundaryResult, BoundaryStatus, Moved, RunResult, Window};
+use phasegate_core::engines::{Role, lookup};
 
 use super::name_of;
 use crate::export::report::html::{Cell, Table};
 use crate::export::report::text::{
-    badge, breakable, count, esc, moment, moment_or, seconds, unknown, word,
+    badge, breakable, count, esc, moment, moment_or, number, seconds, unknown, word,
 };
 
 /// The boundaries.
@@ -34,8 +37,50 @@ pub(in super::super) fn render(result: &RunResult) -> String {
         rows(&mut table, result, boundary);
     }
     out.push_str(&table.finish());
+    out.push_str(&windows(result));
     out.push_str("</section>\n");
     out
+}
+
+/// Time, cut at the boundaries, and what the server counted in each piece.
+fn windows(result: &RunResult) -> String {
+    if result.windows.is_empty() {
+        return String::new();
+    }
+    let caption = "Windows. Time is cut at the boundaries; everything that a counter did is in one \
+                   window, so that the windows add up to its last value less its first.";
+    let columns = ["#From", "#Length", "Phases active", "#Series that moved", "What was counted"];
+    let mut table = Table::new(caption, &columns);
+    for window in &result.windows {
+        let phases = match window.phases.as_slice() {
+            [] => unknown("none: idle, between phases"),
+            names => esc(&names.join(" and ")),
+        };
+        let length = window.to_ns.since(window.from_ns).as_secs_f64();
+        table.row([
+            Cell::Number(moment(window.from_ns)),
+            Cell::Number(seconds(length)),
+            Cell::Text(phases),
+            Cell::Number(count(window.server_metrics.len() as u64)),
+            Cell::Text(counted(window)),
+        ]);
+    }
+    table.finish()
+}
+
+/// What the counters that the client's ledger can be held against did, over
+/// their series and endpoints.
+fn counted(window: &Window) -> String {
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+    for metric in &window.server_metrics {
+        let exact = lookup(&metric.name).is_some_and(|rule| matches!(rule.role, Role::Counts(_)));
+        if let Some(Moved::Counter { total }) = metric.delta.as_ref().filter(|_| exact) {
+            *sums.entry(&metric.name).or_default() += total;
+        }
+    }
+    let said =
+        sums.iter().map(|(name, sum)| format!("<code>{}</code> {}", esc(name), number(*sum)));
+    said.collect::<Vec<_>>().join("<br>")
 }
 
 fn rows(table: &mut Table, result: &RunResult, boundary: &BoundaryResult) {

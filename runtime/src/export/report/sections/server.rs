@@ -124,8 +124,12 @@ fn table_of<'a>(
 
 fn counters(metrics: &[&ServerMetric]) -> String {
     table_of(metrics, "Counters", &["Series", "#Total", "#Per second"], |metric| {
-        let Some(Delta::Counter { total, rate_per_s }) = metric.delta.known() else { return None };
-        let rate = known(*rate_per_s, "the phase's length is not known");
+        let Some(Delta::Counter { total, rate_per_s, rate_error_per_s }) = metric.delta.known()
+        else {
+            return None;
+        };
+        let error = rate_error_per_s.map_or_else(String::new, |e| format!(" ± {}", number(e)));
+        let rate = known(*rate_per_s, "no time lies between the readings") + &error;
         Some(vec![Cell::Number(number(*total)), Cell::Number(rate)])
     })
 }
@@ -135,13 +139,12 @@ fn histograms(metrics: &[&ServerMetric]) -> String {
                    linear interpolation, an estimate.";
     let columns = ["Series", "#Count", "#Mean", "#p50", "#p90", "#p99"];
     table_of(metrics, caption, &columns, |metric| {
-        let Some(Delta::Histogram { count, sum, quantiles, .. }) = metric.delta.known() else {
+        let Some(Delta::Histogram { count, mean, quantiles, .. }) = metric.delta.known() else {
             return None;
         };
-        let mean = sum.filter(|_| *count > 0.0).map(|sum| sum / count);
         let mut cells = vec![
             Cell::Number(number(*count)),
-            Cell::Number(known(mean, "the server gives no sum")),
+            Cell::Number(known(*mean, "the server gives no sum")),
         ];
         cells.extend(["p50", "p90", "p99"].map(|q| Cell::Number(bounds(quantiles.get(q)))));
         Some(cells)
@@ -177,11 +180,10 @@ fn gauges(metrics: &[&ServerMetric]) -> String {
 
 fn summaries(metrics: &[&ServerMetric]) -> String {
     table_of(metrics, "Summaries", &["Series", "#Count", "#Mean"], |metric| {
-        let Some(Delta::Summary { count, sum }) = metric.delta.known() else { return None };
-        let mean = sum.zip(*count).filter(|(_, n)| *n > 0.0).map(|(sum, n)| sum / n);
+        let Some(Delta::Summary { count, mean, .. }) = metric.delta.known() else { return None };
         Some(vec![
             Cell::Number(known(*count, "the server gives no count")),
-            Cell::Number(known(mean, "the server gives no sum")),
+            Cell::Number(known(*mean, "the server gives no sum")),
         ])
     })
 }
@@ -199,18 +201,36 @@ fn missing(metrics: &[&ServerMetric]) -> String {
 
 /// The client's count against the server's.
 fn reconciliation(result: &RunResult) -> String {
-    let columns = ["Phase", "Server metric", "#Client", "#Server", ""];
+    let columns = ["Phase", "Server metric", "Counts", "#Client", "#Server", "", "Why"];
     let mut table = Table::new("The client's ledger against the server's counters", &columns);
     let mut any = false;
     for phase in &result.phases {
         for line in &phase.reconciliation {
             any = true;
+            let together = match line.phases.as_slice() {
+                [] => String::new(),
+                names => format!(
+                    "<br><span class=\"labels\">with its neighbours: {}</span>",
+                    esc(&names.join(" and "))
+                ),
+            };
+            let client = match line.client_max {
+                Maybe::Absent => known(line.client, "the client has no count"),
+                Maybe::Known(most) => {
+                    format!("{} to {}", known(line.client, "the client has no count"), number(most))
+                }
+                Maybe::Unknown => {
+                    format!("at least {}", known(line.client, "the client has no count"))
+                }
+            };
             table.row([
-                Cell::Name(esc(&phase.name)),
+                Cell::Name(format!("{}{together}", esc(&phase.name))),
                 Cell::Text(format!("<code>{}</code>", esc(&line.server_metric))),
-                Cell::Number(known(line.client, "the client has no count")),
+                Cell::Text(esc(&line.unit.to_string())),
+                Cell::Number(client),
                 Cell::Number(known(line.server, "the server has no count")),
                 Cell::Text(badge(&line.status)),
+                Cell::Text(line.reason.as_deref().map_or_else(String::new, esc)),
             ]);
         }
     }

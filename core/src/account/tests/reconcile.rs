@@ -1,0 +1,225 @@
+//! The client's ledger against the server's, through whole runs.
+
+use super::run::{End, Run, Start, captured, counter, ms, running_gauge, vllm};
+use crate::account::result::{Maybe, PhaseResult, Reconciliation, ReconciliationStatus, Verdict};
+use crate::message::{BaselineKind, CollectorStatus};
+use crate::reading::{Family, ReadingBody};
+
+use ReconciliationStatus::{Match, Mismatch, Unknown};
+
+const SUCCESS: &str = "vllm:request_success";
+const OUTPUT: &str = "vllm:generation_tokens";
+
+/// A warm-up of 1 and a phase of 5 requests of 5 output tokens, with the server's
+/// requests and tokens at the four boundaries.
+fn run(requests: [f64; 4], tokens: [f64; 4]) -> Run {
+    let mut run = Run::new(&[("warmup", false, 100, 1100, 1), ("steady", false, 1200, 3200, 5)]);
+    let marks: [(u64, (usize, BaselineKind)); 4] =
+        [(90, (0, Start)), (1110, (0, End)), (1190, (1, Start)), (3210, (1, End))];
+    for (((at, mark), requests), tokens) in marks.into_iter().zip(requests).zip(tokens) {
+        run.read(at, Some(mark), vec![counter(SUCCESS, requests), counter(OUTPUT, tokens)]);
+        run.read_gpu(at, Some(mark), at * 1000);
+    }
+    run
+}
+
+fn perfect() -> Run {
+    run([7.0, 8.0, 8.0, 13.0], [70.0, 75.0, 75.0, 100.0])
+}
+
+fn line(phase: &PhaseResult, name: &str) -> Reconciliation {
+    phase.reconciliation.iter().find(|l| l.server_metric == name).unwrap().clone()
+}
+
+fn status(phase: &PhaseResult, name: &str) -> ReconciliationStatus {
+    line(phase, name).status
+}
+
+#[test]
+fn two_ledgers_that_agree_make_a_clean_phase_with_nothing_to_say() {
+    let run = perfect();
+    for index in [0, 1] {
+        let phase = run.phase(index);
+        assert_eq!((phase.verdict, phase.notes.as_slice()), (Verdict::Clean, [].as_slice()));
+        assert_eq!([SUCCESS, OUTPUT].map(|name| status(&phase, name)), [Match, Match]);
+    }
+    let tokens = line(&run.phase(1), OUTPUT);
+    assert_eq!((tokens.client, tokens.server, tokens.reason), (Some(25.0), Some(25.0), None));
+    assert_eq!(tokens.client_max, Maybe::Absent, "exact");
+}
+
+#[test]
+fn foreign_traffic_contaminates_the_phase_with_both_numbers() {
+    let run = run([7.0, 8.0, 8.0, 15.0], [70.0, 75.0, 75.0, 130.0]);
+    let phase = run.phase(1);
+    assert_eq!(phase.verdict, Verdict::Contaminated);
+    assert_eq!([SUCCESS, OUTPUT].map(|name| status(&phase, name)), [Mismatch, Mismatch]);
+    insta::assert_snapshot!(phase.notes.join("\n"), @r"The client counted 5 requests, the server 7 by vllm:request_success: foreign traffic (another client uses the server too), or something in between that sends requests again.
+The client counted 25 output tokens, the server 55 by vllm:generation_tokens: foreign traffic (another client uses the server too), or something in between that sends requests again.");
+}
+
+#[test]
+fn requests_published_late_are_never_a_match() {
+    // The warm-up's request is counted in the phase, and none of the phase's is
+    // missing, or one is.
+    let all = run([7.0, 7.0, 7.0, 13.0], [70.0, 70.0, 70.0, 100.0]);
+    assert_eq!(status(&all.phase(0), SUCCESS), Mismatch);
+    assert_eq!(status(&all.phase(1), SUCCESS), Mismatch);
+    insta::assert_snapshot!(all.phase(1).notes.join("\n"), @r"The client counted 5 requests, the server 6 by vllm:request_success: late publication: at START the server had counted 0 of the 1 requests of the earlier phases.
+The client counted 25 output tokens, the server 30 by vllm:generation_tokens: late publication: at START the server had counted 0 of the 5 output tokens of the earlier phases.");
+    let one = run([7.0, 7.0, 7.0, 12.0], [70.0, 70.0, 70.0, 95.0]);
+    let phase = one.phase(1);
+    assert_eq!((status(&phase, SUCCESS), phase.verdict), (Unknown, Verdict::Unsettled));
+    insta::assert_snapshot!(phase.notes.join("\n"), @r"The client counted 5 requests, the server 5 by vllm:request_success: at START the server had counted 0 of the 1 requests of the earlier phases: the others may have been counted late, in this phase.
+The client counted 25 output tokens, the server 25 by vllm:generation_tokens: at START the server had counted 0 of the 5 output tokens of the earlier phases: the others may have been counted late, in this phase.");
+    let before = one.phase(0);
+    assert_eq!((status(&before, SUCCESS), before.verdict), (Mismatch, Verdict::Contaminated));
+}
+
+#[test]
+fn what_was_counted_between_two_phases_belongs_to_the_one_before() {
+    let run = run([7.0, 7.0, 8.0, 13.0], [70.0, 75.0, 75.0, 100.0]);
+    let late = line(&run.phase(0), SUCCESS);
+    assert_eq!(late.status, Mismatch);
+    assert!(late.reason.unwrap().starts_with("late publication: the server counted 1 more"));
+    assert_eq!(status(&run.phase(1), SUCCESS), Match);
+    assert_eq!(run.phase(1).verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_server_that_was_still_publishing_is_unsettled_and_not_called_wrong() {
+    let mut run = run([7.0, 8.0, 8.0, 11.0], [70.0, 75.0, 75.0, 100.0]);
+    let mut moving = captured(3200);
+    if let CollectorStatus::Captured { reading } = &mut moving {
+        reading.settled = Some(false);
+        reading.unsettled = vec![SUCCESS.to_owned()];
+    }
+    *run.status(1, End) = moving;
+    let phase = run.phase(1);
+    assert_eq!([SUCCESS, OUTPUT].map(|name| status(&phase, name)), [Unknown, Unknown]);
+    assert_eq!(phase.verdict, Verdict::Unsettled);
+}
+
+#[test]
+fn a_boundary_that_was_not_read_leaves_it_unknown() {
+    let mut run = perfect();
+    run.fail(1, Start);
+    let phase = run.phase(1);
+    assert_eq!(status(&phase, SUCCESS), Unknown);
+    assert!(line(&phase, SUCCESS).reason.unwrap().contains("refused the connection"));
+    assert_eq!(status(&run.phase(0), SUCCESS), Match);
+}
+
+#[test]
+fn requests_that_did_not_complete_give_bounds() {
+    let mut run = run([0.0, 1.0, 1.0, 5.0], [0.0, 5.0, 5.0, 27.0]);
+    run.conductor.phases[1].counts.completed = 3;
+    run.conductor.phases[1].counts.cancelled = 2;
+    run.ledger.phases[1].counts.completed = 3;
+    run.ledger.phases[1].counts.cancelled = 2;
+    run.ledger.phases[1].output_tokens = Some(15);
+    let phase = run.phase(1);
+    let requests = line(&phase, SUCCESS);
+    assert_eq!((requests.client, requests.client_max), (Some(3.0), Maybe::Known(5.0)));
+    assert_eq!((requests.server, requests.status), (Some(4.0), Match));
+    let tokens = line(&phase, OUTPUT);
+    assert_eq!((tokens.client_max.clone(), tokens.status), (Maybe::Unknown, Unknown));
+    assert_eq!(phase.verdict, Verdict::Clean);
+}
+
+#[test]
+fn answers_without_usage_have_no_count_and_records_that_are_missing_none_either() {
+    let mut run = perfect();
+    run.ledger.phases[1].output_tokens = None;
+    let phase = run.phase(1);
+    assert_eq!((status(&phase, OUTPUT), phase.verdict), (Unknown, Verdict::Clean));
+    assert_eq!(line(&phase, OUTPUT).client, None);
+    let mut run = perfect();
+    run.ledger.phases[1].counts.completed = 4;
+    assert_eq!(line(&run.phase(1), OUTPUT).client, None, "25 tokens are not those of all");
+}
+
+#[test]
+fn several_endpoints_are_summed() {
+    let mut run = perfect();
+    let second = "http://127.0.0.1:8001/metrics";
+    let halves: Vec<_> = run.readings.iter().filter(|r| r.service == vllm()).cloned().collect();
+    for mut reading in halves {
+        let ReadingBody::Families(families) = &mut reading.body else { continue };
+        let shared: Vec<Family> = std::mem::take(families);
+        // Two replicas: the second has counted 2 requests of the phase.
+        let of = |n: f64| if n > 8.0 { 2.0 } else { 0.0 };
+        let value = |f: &Family| match f.series[0].value {
+            crate::reading::Value::Value(v) => v,
+            _ => f64::NAN,
+        };
+        let requests = value(&shared[0]);
+        let tokens = value(&shared[1]);
+        let on_second = (of(requests), 5.0 * of(requests));
+        *families = vec![counter(SUCCESS, on_second.0), counter(OUTPUT, on_second.1)];
+        reading.source = second.to_owned();
+        let (start, kind) = (reading.start, reading.boundary);
+        let first = run.readings.iter_mut().find(|r| {
+            r.service == vllm() && r.start == start && r.boundary == kind && r.source != second
+        });
+        first.unwrap().body = ReadingBody::Families(vec![
+            counter(SUCCESS, requests - on_second.0),
+            counter(OUTPUT, tokens - on_second.1),
+        ]);
+        run.readings.push(reading);
+    }
+    let phase = run.phase(1);
+    assert_eq!([SUCCESS, OUTPUT].map(|name| status(&phase, name)), [Match, Match]);
+    // One that is not scraped leaves too few.
+    run.readings.retain(|r| r.source != second);
+    assert_eq!(status(&run.phase(1), SUCCESS), Mismatch);
+}
+
+#[test]
+fn a_server_at_work_before_the_phase_is_somebody_elses() {
+    let mut run = perfect();
+    for reading in run.readings.iter_mut().filter(|r| r.service == vllm()) {
+        let running = if reading.end < ms(1100) { 0.0 } else { 2.0 };
+        if let ReadingBody::Families(families) = &mut reading.body {
+            families.push(running_gauge(running));
+        }
+    }
+    assert_eq!(run.phase(0).verdict, Verdict::Clean);
+    let phase = run.phase(1);
+    assert_eq!(phase.verdict, Verdict::Contaminated);
+    insta::assert_snapshot!(phase.notes.join("\n"), @r"vllm:num_requests_running of http://127.0.0.1:8000/metrics was 2 at 1.192 s, before the phase began, with 0 of the client's requests possibly unfinished: somebody else uses the server.");
+    // What the client gave up may be worked on still.
+    run.conductor.phases[0].counts.cancelled = 2;
+    run.conductor.phases[0].counts.sent = 3;
+    run.ledger.phases[0].counts.cancelled = 2;
+    run.ledger.phases[0].counts.sent = 3;
+    assert_eq!(run.phase(1).verdict, Verdict::Clean, "{:?}", run.phase(1).notes);
+}
+
+#[test]
+fn more_than_the_load_explains_is_foreign_at_that_time() {
+    let mut run = perfect();
+    run.read(2000, None, vec![running_gauge(3.0)]);
+    run.readings.sort_by_key(|r| r.end);
+    let notes = run.phase(1).notes;
+    insta::assert_snapshot!(notes.join("\n"), @r"vllm:num_requests_running of http://127.0.0.1:8000/metrics was 3 at 2.002 s, more than 2, the most that the client's load explains: somebody else uses the server.");
+}
+
+#[test]
+fn a_server_that_is_not_known_is_not_compared_and_that_is_said() {
+    let mut run = Run::new(&[("steady", false, 100, 1100, 5)]);
+    run.read(90, Some((0, Start)), vec![counter("acme_requests", 0.0)]);
+    run.read(1110, Some((0, End)), vec![counter("acme_requests", 5.0)]);
+    run.read_gpu(90, Some((0, Start)), 1);
+    run.read_gpu(1110, Some((0, End)), 2);
+    let phase = run.phase(0);
+    assert_eq!((phase.reconciliation.len(), phase.verdict), (0, Verdict::Clean));
+    assert!(phase.notes[0].starts_with("No metric that was read is known to count"));
+}
+
+#[test]
+fn a_reset_between_phases_leaves_nothing_to_publish() {
+    let run = run([7.0, 8.0, 0.0, 5.0], [70.0, 75.0, 0.0, 25.0]);
+    let phase = run.phase(1);
+    assert_eq!((status(&phase, SUCCESS), phase.verdict), (Match, Verdict::Clean));
+}

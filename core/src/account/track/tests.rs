@@ -1,0 +1,140 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::account::delta::{Change, between};
+use crate::account::result::Moved;
+
+/// Follows readings that do not overlap, 10 ns apart, of these values and lives.
+fn follow(readings: &[(f64, Option<f64>, Option<f64>)]) -> (Track, Vec<Arc<Mark>>) {
+    let mut track = Track::default();
+    let mut marks = Vec::new();
+    for ((value, process, created), i) in readings.iter().zip(0_u64..) {
+        let sample = Sample::single(*value).unwrap();
+        let born = Born { process: *process, created: *created, restarted: None };
+        let times = (Tick(10 * i), Tick(10 * i + 5));
+        track.observe_of(&sample, times, born, Tick((10 * i).saturating_sub(5)));
+        marks.push(track.mark(&sample));
+    }
+    (track, marks)
+}
+
+fn total(change: &Change) -> Option<f64> {
+    change.moved().ok().as_ref().and_then(Moved::amount)
+}
+
+#[test]
+fn a_process_that_was_started_again_is_a_reset_even_where_the_value_is_larger() {
+    let (_, m) = follow(&[(10.0, Some(100.0), None), (12.0, Some(160.0), None)]);
+    let change = between(Some(&m[0]), &m[1]);
+    assert!(change.reset);
+    assert_eq!(total(&change), Some(12.0), "counted from 0 by the new process");
+    let how = change.why_reset().unwrap();
+    assert!(how.starts_with("began anew in a process that was started again between"), "{how}");
+}
+
+#[test]
+fn a_series_that_was_created_again_is_a_reset() {
+    let (_, m) = follow(&[
+        (10.0, Some(100.0), Some(1.0)),
+        (13.0, Some(100.0), Some(1.0)),
+        (4.0, Some(100.0), Some(50.0)),
+        (20.0, Some(100.0), Some(50.0)),
+    ]);
+    let change = between(Some(&m[0]), &m[3]);
+    assert_eq!((change.reset, total(&change)), (true, Some(3.0 + 20.0)));
+    assert_eq!(change.why_reset().unwrap(), "was created again between 0.000 s and 0.000 s");
+    assert!(!between(Some(&m[2]), &m[3]).reset);
+}
+
+#[test]
+fn a_life_that_is_not_said_is_no_other_life() {
+    let (_, m) = follow(&[
+        (1.0, Some(100.0), Some(1.0)),
+        (2.0, None, None),
+        (3.0, Some(100.0), Some(1.0)),
+        (4.0, Some(100.02), Some(1.0)),
+    ]);
+    assert!(!between(Some(&m[0]), &m[3]).reset);
+}
+
+#[test]
+fn a_restart_between_the_same_readings_as_nothing_else_is_dated_by_them() {
+    let mut track = Track::default();
+    let ms = Tick::from_millis;
+    let mut read = |value: f64, at: u64, after: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe_of(&sample, (ms(at), ms(at + 10)), Born::default(), ms(after));
+        track.mark(&sample)
+    };
+    let start = read(5.0, 1000, 0);
+    // Readings that the writer left the series out of came until 4010 ms.
+    let end = read(2.0, 5000, 4010);
+    let change = between(Some(&start), &end);
+    assert_eq!(change.why_reset().unwrap(), "fell from 5 to 2 between 4.010 s and 5.010 s");
+}
+
+#[test]
+fn a_slow_reading_of_the_process_before_does_not_count() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64, process: f64| {
+        let sample = Sample::single(value).unwrap();
+        let born = Born { process: Some(process), ..Born::default() };
+        track.observe_of(&sample, (Tick(start), Tick(end)), born, Tick::ZERO);
+        track.mark(&sample)
+    };
+    let before = read(50.0, 0, 5, 100.0);
+    read(3.0, 40, 50, 200.0);
+    read(55.0, 30, 60, 100.0);
+    let after = read(4.0, 70, 75, 200.0);
+    let change = between(Some(&before), &after);
+    assert_eq!((change.reset, total(&change)), (true, Some(4.0)));
+}
+
+#[test]
+fn processes_that_answer_in_turn_are_told_from_one_that_is_started_again() {
+    let values = |values: &[f64]| {
+        let readings: Vec<_> = values.iter().map(|v| (*v, None, None)).collect();
+        follow(&readings).0.alternates()
+    };
+    assert!(values(&[100.0, 50.0, 101.0, 51.0]));
+    assert!(values(&[100.0, 50.0, 200.0, 101.0, 50.0, 201.0, 102.0, 52.0]), "three of them");
+    assert!(!values(&[100.0, 0.0, 40.0, 0.0, 60.0]), "restarts leave nothing");
+    assert!(!values(&[100.0, 3.0, 40.0, 2.0, 60.0, 1.0]));
+    assert!(!values(&[1.0, 2.0, 3.0]));
+}
+
+proptest! {
+    #[test]
+    fn what_two_overlapping_readings_saw_is_counted_once(
+        steps in proptest::collection::vec((0_u64..8, 1_u64..40, 0_u32..50), 2..24),
+    ) {
+        // A server that only counts, read over and over without waiting for the
+        // answer before: each reading has the value of some moment within it.
+        let mut readings = Vec::new();
+        let (mut now, mut value) = (0_u64, 0.0);
+        for (wait, width, more) in steps {
+            now += wait + 1;
+            value += f64::from(more);
+            readings.push((now, now + width, value));
+        }
+        // Complete in the order of their ends, not in that of their values.
+        readings.sort_by_key(|r| r.1);
+        let mut track = Track::default();
+        let mut marks = Vec::new();
+        for (start, end, value) in &readings {
+            let sample = Sample::single(*value).unwrap();
+            track.observe(&sample, Tick(*start), Tick(*end));
+            marks.push((*start, *end, *value, track.mark(&sample)));
+        }
+        for (i, first) in marks.iter().enumerate() {
+            for last in &marks[i + 1..] {
+                // Two that overlap have no order and no delta.
+                if first.1 <= last.0 {
+                    let change = between(Some(&first.3), &last.3);
+                    prop_assert!(!change.reset);
+                    prop_assert_eq!(total(&change), Some(last.2 - first.2));
+                }
+            }
+        }
+    }
+}
