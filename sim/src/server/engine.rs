@@ -278,7 +278,7 @@ impl Engine {
 
     pub(crate) fn truth(&self) -> Truth {
         let gpu = |gpu: GpuReading| GpuTruth { uuid: gpu.uuid, energy_j: gpu.energy_j };
-        let gpus = self.gpus.readings().into_iter().map(gpu).collect();
+        let gpus = self.gpus.live().into_iter().map(gpu).collect();
         Truth { uptime_s: self.now.as_secs_f64(), gpus, ..self.truth.clone() }
     }
 
