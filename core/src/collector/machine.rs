@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 use super::sampling::{Answer, Due, Sampling};
+use super::settling::Settling;
 use crate::id::{MessageId, ServiceId};
 use crate::machine::{Deadline, Machine, Sink, Step, TimerKey, Transitions};
 use crate::message::{
@@ -91,6 +92,7 @@ pub struct Collector {
     next_read: u64,
     /// The periodic reading that is under way.
     periodic: Option<ReadId>,
+    settling: Settling,
     open: BTreeMap<BoundaryMark, Sampling>,
     answers: BTreeMap<BoundaryMark, (MessageId, Answer)>,
     handed_in: Option<MessageId>,
@@ -113,6 +115,8 @@ impl Collector {
         let heartbeat = plan.heartbeat.max(Duration::from_millis(1));
         Self {
             member: Member::new(plan.id.clone(), capabilities, heartbeat),
+            // Nothing is sent before the first phase.
+            settling: Settling::new(plan.sole, Some(Tick::ZERO)),
             plan,
             state: CollectorState::New,
             timers: TimerTable::default(),
@@ -135,6 +139,8 @@ impl Collector {
     #[must_use]
     pub fn reborn(plan: CollectorPlan, incarnation: u64) -> Self {
         let mut collector = Self::new(plan);
+        // There may be load.
+        collector.settling = Settling::new(collector.plan.sole, None);
         collector.member = collector.member.with_incarnation(incarnation);
         collector
     }
@@ -227,6 +233,7 @@ impl Collector {
             let answer = Err(self.disabled_error());
             self.acknowledge(mark, &answer, None, out);
         } else if !self.open.contains_key(&mark) {
+            self.settling.asked(now, request);
             if let Some(read) = self.periodic.filter(|_| is_planted(Bug::PeriodicAsBaseline)) {
                 self.open.insert(mark, Sampling::begin(now, request, read));
                 return;
@@ -274,7 +281,14 @@ impl Collector {
         let Some(answer) = self.open.get(&mark).and_then(|s| s.answer().cloned()) else {
             return;
         };
-        self.open.remove(&mark);
+        if let Some(sampling) = self.open.remove(&mark)
+            && answer.is_ok()
+            && let Some((expected, stamp, judgement)) = sampling.closing()
+            && let Some(seen) = &stamp.seen
+        {
+            self.settling.close(expected, seen, judgement);
+        }
+        self.settling.answered(mark.kind);
         if let Ok((read, _)) = &answer {
             let BoundaryMark { phase, kind } = mark;
             out.push(CollectorEffect::Baseline { read: *read, phase, kind });
@@ -327,6 +341,9 @@ impl Collector {
             Err(_) => self.failed = self.failed.saturating_add(1),
         }
         let Some(mark) = boundary else {
+            if let Ok(stamp) = &outcome {
+                self.settling.saw(stamp);
+            }
             self.plan_periodic(now);
             match outcome {
                 Err(error) if !self.ready && error.kind == CollectErrorKind::Absent => {
@@ -338,7 +355,14 @@ impl Collector {
         };
         if let Some(sampling) = self.open.get_mut(&mark) {
             match outcome {
-                Ok(stamp) => sampling.succeeded(now, stamp),
+                Ok(stamp) => {
+                    let expected = sampling.expected().zip(stamp.seen.as_ref());
+                    let judgement = expected.map(|(expected, seen)| {
+                        self.settling.judge(expected, stamp.start, seen, &stamp.moved)
+                    });
+                    self.settling.saw(&stamp);
+                    sampling.succeeded(now, stamp, judgement);
+                }
                 Err(error) => sampling.failed(now, error),
             }
         }

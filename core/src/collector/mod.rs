@@ -3,15 +3,16 @@
 //! - [`machine`]: the collector: one source, periodic readings, one baseline a
 //!   boundary.
 //! - [`io`]: its plan, its inputs, its effects.
-//! - [`sampling`]: how one boundary's baseline comes about: retries, settling.
+//! - [`sampling`]: how one boundary's baseline comes about: retries, pauses.
+//! - `settling`: whether the source has published what the client's requests
+//!   caused.
 
 pub mod io;
 pub mod machine;
 pub mod sampling;
+mod settling;
 
-pub use io::{
-    CollectorEffect, CollectorInput, CollectorPlan, Fingerprint, Purpose, ReadId, ReadStamp,
-};
+pub use io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 pub use machine::{Collector, CollectorTimer};
 
 #[cfg(test)]

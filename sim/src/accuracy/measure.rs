@@ -16,6 +16,8 @@ pub struct Measured {
     pub name: String,
     /// Whether it is called clean.
     pub clean: bool,
+    /// What it says of itself.
+    pub notes: Vec<String>,
     /// What it reports less what is true: requests, prompt tokens, output tokens. `None`
     /// where it reports no number.
     pub counts: [Option<f64>; 3],
@@ -99,6 +101,7 @@ pub fn measure(scenario: &Scenario, outcome: &Outcome) -> Result<Vec<Measured>, 
         measured.push(Measured {
             name: phase.name.clone(),
             clean: phase.verdict == Verdict::Clean,
+            notes: phase.notes.clone(),
             counts: against(reported, counts),
             energies: energies(result, phase, &truth, &gpus)?,
             naive: timers.iter().map(timer).collect(),
