@@ -96,8 +96,7 @@ pub fn measure(scenario: &Scenario, outcome: &Outcome) -> Result<Vec<Measured>, 
         let whole = truth.energy_j(start, end).ok_or("the load was not kept")?;
         // Nobody reports a warm-up.
         let timers: &[u64] = if phase.kind == PhaseKind::Profiling { &[333, 1000] } else { &[] };
-        let timer =
-            |ms: &u64| (*ms, naive::of(&outcome.readings, *ms, span, counts, (&gpus, &whole)));
+        let timer = |ms: &u64| (*ms, naive::of(&outcome.readings, *ms, span, counts, &whole));
         measured.push(Measured {
             name: phase.name.clone(),
             clean: phase.verdict == Verdict::Clean,
