@@ -165,3 +165,15 @@ fn documented_defaults_of_file_and_variables_agree_with_the_code() {
         assert!(words(row[2]).contains(&shown), "{key}: {shown} is not in {}", row[2]);
     }
 }
+
+#[test]
+fn every_hazard_of_mock_is_documented_as_its_help_says_it() {
+    let documented: BTreeMap<String, String> = rows(section("Hazards of `mock`"))
+        .into_iter()
+        .map(|row| (words(row[0]).into_iter().collect(), row[1].replace('\\', "")))
+        .collect();
+    let known = phasegate_sim::server::Hazard::KNOWN;
+    let known: BTreeMap<String, String> =
+        known.iter().map(|(form, what)| ((*form).to_owned(), (*what).to_owned())).collect();
+    assert_eq!(documented, known);
+}

@@ -6,6 +6,8 @@
 //! - [`des`]: tier 1, the whole orchestration as discrete events over the pure
 //!   core. [`faults`]: what goes wrong in it. [`oracle`]: what must come of it.
 //!   [`marks`]: what it came across.
+//! - `accuracy` (with the feature `turmoil`): how far a run's numbers are from what
+//!   really happened.
 //! - `turmoil` (tier 2, with the feature of that name): the real nodes on a
 //!   simulated network.
 //! - [`invariants`]: what must always hold, checked step by step and at the end
@@ -13,6 +15,8 @@
 //! - [`trace`]: what a run looks like from outside, one step at a time.
 //! - [`mod@fuzz`]: what the fuzzers of core do with their bytes.
 
+#[cfg(feature = "turmoil")]
+pub mod accuracy;
 pub mod des;
 pub mod faults;
 pub mod fuzz;

@@ -6,6 +6,7 @@
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
 //! - `nvml`: GPUs through NVML's C ABI.
+//! - `hazards`: one and five requests against every hazard; never silently wrong.
 //! - `faults`: servers that refuse, stall, cut, and answer nonsense.
 //! - `report`: the page of a run, finished or killed.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
@@ -15,6 +16,7 @@ mod exporters;
 mod faults;
 mod happy;
 mod harness;
+mod hazards;
 mod nvml;
 mod report;
 mod signals;

@@ -4,16 +4,30 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
+use phasegate_sim::server::Hazard;
 
 use super::parse;
 
-/// Arguments of `phasegate mock`.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "\
+const EXAMPLE: &str = "\
 Example:
   phasegate mock --port 8000 --ttft 50ms --itl 10ms --gpus 2
+  phasegate mock --hazard publish-delay:1.5s --hazard energy-tick:100ms
 
-Prints its address on standard output when it listens; stops on SIGINT or SIGTERM.")]
+Prints its address on standard output when it listens; stops on SIGINT or SIGTERM.";
+
+/// The example, and every hazard.
+fn long_help() -> String {
+    let mut text = format!("{EXAMPLE}\n\nHazards ([…] may be left out):\n");
+    for (form, what) in Hazard::KNOWN {
+        text.push_str(&format!("  {form:<28} {what}\n"));
+    }
+    text.push_str("Those that strike one answer also take `every=K`: each Kth alone.");
+    text
+}
+
+/// Arguments of `phasegate mock`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLE, after_long_help = long_help())]
 pub struct MockArgs {
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
@@ -48,7 +62,7 @@ pub struct MockArgs {
     /// Stop when standard input ends
     #[arg(long, hide = true)]
     pub exit_with_stdin: bool,
-    /// A fault to inject; may be repeated
+    /// A fault to inject; may be repeated; --help lists them
     #[arg(long, value_name = "HAZARD")]
     pub hazard: Vec<String>,
 }

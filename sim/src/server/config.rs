@@ -60,12 +60,28 @@ pub struct ServerConfig {
     /// How often the published energy counter moves; zero means that it is
     /// exact at every reading. (Real ones move every 10 to 100 ms.)
     pub energy_tick: Duration,
+    /// How often the GPU exporter reads its GPUs: it shows what they were at
+    /// the last whole multiple of this; zero means that it is never behind.
+    /// (dcgm-exporter: 30 s where nothing else is set.)
+    pub gpu_refresh: Duration,
+    /// The GPU exporter freezes so long after the start: it goes on to answer
+    /// and shows nothing newer.
+    pub gpu_frozen_after: Option<Duration>,
+    /// How fast the idle part of every GPU's power rises (or falls, down to no
+    /// power at all), in watts per second.
+    pub idle_drift_w_per_s: f64,
     /// How long after an event `/metrics` shows it; zero is at once.
     pub publish_delay: Duration,
     /// Seed of lengths, texts, jitter and embeddings.
     pub seed: u64,
     /// Faults to inject.
     pub hazards: Vec<Hazard>,
+    /// Keeps the size of the batch at every moment, so that the energy up to any
+    /// moment is known afterwards ([`OnStreams::energy_j`]). It takes memory with
+    /// every request.
+    ///
+    /// [`OnStreams::energy_j`]: super::OnStreams::energy_j
+    pub keep_load: bool,
     /// How long a stopping server lets open requests finish.
     pub drain: Duration,
 }
@@ -92,9 +108,13 @@ impl Default for ServerConfig {
             idle_power_w: 70.0,
             busy_power_w: 650.0,
             energy_tick: Duration::ZERO,
+            gpu_refresh: Duration::ZERO,
+            gpu_frozen_after: None,
+            idle_drift_w_per_s: 0.0,
             publish_delay: Duration::ZERO,
             seed: 0,
             hazards: Vec::new(),
+            keep_load: false,
             drain: Duration::from_secs(1),
         }
     }
@@ -155,6 +175,13 @@ impl ServerConfig {
                 return fail(field, format!("is {watts}, but must be from 0 to 100000 watts"));
             }
         }
+        if !(-1000.0..=1000.0).contains(&self.idle_drift_w_per_s) {
+            let problem = format!(
+                "is {}, but must be from -1000 to 1000 watts per second",
+                self.idle_drift_w_per_s
+            );
+            return fail("idle_drift_w_per_s", problem);
+        }
         if self.busy_power_w < self.idle_power_w {
             let problem =
                 format!("is {}, less than idle_power_w {}", self.busy_power_w, self.idle_power_w);
@@ -170,7 +197,11 @@ mod tests {
 
     #[test]
     fn an_impossible_value_names_its_field() {
-        let cases: [(&str, ServerConfig); 7] = [
+        let cases: [(&str, ServerConfig); 8] = [
+            (
+                "idle_drift_w_per_s",
+                ServerConfig { idle_drift_w_per_s: f64::NAN, ..Default::default() },
+            ),
             ("model", ServerConfig { model: " ".to_owned(), ..Default::default() }),
             ("jitter", ServerConfig { jitter: f64::NAN, ..Default::default() }),
             ("jitter", ServerConfig { jitter: 1.0, ..Default::default() }),

@@ -24,8 +24,6 @@ pub(crate) enum Event {
     Left { how: Finish, life: Option<Life> },
     /// An HTTP request was answered.
     Http { handler: &'static str, method: &'static str, status: u16 },
-    /// The server was, as far as its counters go, restarted.
-    Reset,
 }
 
 /// The parts of a finished request.
@@ -43,6 +41,8 @@ pub(crate) struct Life {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Counters {
     max_model_len: u32,
+    /// When the process began that counts here.
+    pub(crate) began_at: Tick,
     pub(crate) prompt_tokens: u64,
     pub(crate) generation_tokens: u64,
     pub(crate) success: [u64; Finish::ALL.len()],
@@ -67,6 +67,7 @@ impl Counters {
         let tokens = token_bounds(max_model_len);
         Self {
             max_model_len,
+            began_at: Tick::ZERO,
             prompt_tokens: 0,
             generation_tokens: 0,
             success: [0; Finish::ALL.len()],
@@ -114,7 +115,6 @@ impl Counters {
             Event::Http { handler, method, status } => {
                 *self.http.entry((handler, method, status / 100)).or_default() += 1;
             }
-            Event::Reset => *self = Self::new(self.max_model_len),
         }
     }
 
@@ -141,39 +141,80 @@ impl Counters {
 /// early, so that a long delay cannot take all memory.
 const WAITING: usize = 1_000_000;
 
+/// How long after an event it is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lag {
+    /// What is counted when a request is over.
+    pub(crate) requests: Duration,
+    /// What is counted with its tokens.
+    pub(crate) tokens: Duration,
+}
+
 /// The counters as they are published: all events, or those old enough.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
     counters: Counters,
-    delay: Duration,
+    requests: Late,
+    tokens: Late,
+}
+
+/// Events that are published together, so long after they happened.
+#[derive(Debug, Clone, Default)]
+struct Late {
+    lag: Duration,
     waiting: VecDeque<(Tick, Event)>,
 }
 
+impl Late {
+    /// Takes an event; one that is published now comes back.
+    fn push(&mut self, at: Tick, event: Event) -> Option<Event> {
+        if self.lag.is_zero() {
+            return Some(event);
+        }
+        self.waiting.push_back((at + self.lag, event));
+        if self.waiting.len() > WAITING { self.waiting.pop_front().map(|(_, e)| e) } else { None }
+    }
+
+    fn pop(&mut self, now: Tick) -> Option<Event> {
+        let due = self.waiting.front().is_some_and(|(due, _)| *due <= now);
+        due.then(|| self.waiting.pop_front()).flatten().map(|(_, event)| event)
+    }
+}
+
 impl Publisher {
-    pub(crate) fn new(max_model_len: u32, delay: Duration) -> Self {
-        Self { counters: Counters::new(max_model_len), delay, waiting: VecDeque::new() }
+    pub(crate) fn new(max_model_len: u32, lag: Lag) -> Self {
+        let late = |lag| Late { lag, waiting: VecDeque::new() };
+        Self {
+            counters: Counters::new(max_model_len),
+            requests: late(lag.requests),
+            tokens: late(lag.tokens),
+        }
     }
 
     /// Something happened at `at`.
     pub(crate) fn push(&mut self, at: Tick, event: Event) {
-        if self.delay.is_zero() {
-            self.counters.count(&event);
-            return;
-        }
-        self.waiting.push_back((at + self.delay, event));
-        if self.waiting.len() > WAITING
-            && let Some((_, event)) = self.waiting.pop_front()
-        {
+        let late = match event {
+            Event::Cache { .. } | Event::Prefilled { .. } | Event::Token { .. } => &mut self.tokens,
+            Event::Left { .. } | Event::Http { .. } => &mut self.requests,
+        };
+        if let Some(event) = late.push(at, event) {
             self.counters.count(&event);
         }
     }
 
+    /// The counters begin anew: what was not published yet is lost with what
+    /// was. With `process` that is another process, which began at `at`.
+    pub(crate) fn reset(&mut self, at: Tick, process: bool) {
+        self.requests.waiting.clear();
+        self.tokens.waiting.clear();
+        let began_at = if process { at } else { self.counters.began_at };
+        self.counters = Counters { began_at, ..Counters::new(self.counters.max_model_len) };
+    }
+
     /// What is published at `now`.
     pub(crate) fn published(&mut self, now: Tick) -> &Counters {
-        while let Some((due, _)) = self.waiting.front()
-            && *due <= now
-        {
-            if let Some((_, event)) = self.waiting.pop_front() {
+        for late in [&mut self.requests, &mut self.tokens] {
+            while let Some(event) = late.pop(now) {
                 self.counters.count(&event);
             }
         }
@@ -185,9 +226,36 @@ impl Publisher {
 mod tests {
     use super::*;
 
+    fn late(requests: u64, tokens: u64) -> Lag {
+        Lag { requests: Duration::from_millis(requests), tokens: Duration::from_millis(tokens) }
+    }
+
+    #[test]
+    fn tokens_can_be_later_than_the_request_they_belong_to() {
+        let mut publisher = Publisher::new(100, late(0, 300));
+        publisher.push(Tick::from_millis(10), Event::Token { gap: None });
+        publisher.push(Tick::from_millis(10), Event::Left { how: Finish::Length, life: None });
+        let shown = |publisher: &mut Publisher, ms| {
+            let counters = publisher.published(Tick::from_millis(ms));
+            (counters.success[1], counters.generation_tokens)
+        };
+        assert_eq!(shown(&mut publisher, 10), (1, 0));
+        assert_eq!(shown(&mut publisher, 310), (1, 1));
+    }
+
+    #[test]
+    fn what_was_not_published_is_lost_with_a_process() {
+        let mut publisher = Publisher::new(100, late(0, 300));
+        publisher.push(Tick::from_millis(10), Event::Token { gap: None });
+        publisher.reset(Tick::from_millis(20), true);
+        publisher.push(Tick::from_millis(30), Event::Token { gap: None });
+        let counters = publisher.published(Tick::from_millis(1000));
+        assert_eq!((counters.generation_tokens, counters.began_at), (1, Tick::from_millis(20)));
+    }
+
     #[test]
     fn a_delayed_event_is_published_when_it_is_due() {
-        let mut publisher = Publisher::new(100, Duration::from_millis(500));
+        let mut publisher = Publisher::new(100, late(500, 500));
         publisher.push(Tick::from_millis(10), Event::Token { gap: None });
         publisher.push(Tick::from_millis(20), Event::Token { gap: None });
         assert_eq!(publisher.published(Tick::from_millis(509)).generation_tokens, 0);
@@ -197,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_finished_request_is_observed_once_in_each_histogram() {
-        let mut publisher = Publisher::new(100, Duration::ZERO);
+        let mut publisher = Publisher::new(100, Lag::default());
         let life = Life {
             queue: Duration::from_secs(1),
             prefill: Duration::from_secs(2),

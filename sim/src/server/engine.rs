@@ -16,8 +16,10 @@ use phasegate_core::time::nanos;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::ServerConfig;
-use super::counters::{Counters, Event, Life, Publisher};
+use super::counters::{Counters, Event, Lag, Life, Publisher};
+use super::foreign::Foreign;
 use super::gpu::{GpuReading, Gpus};
+use super::hazard::{EngineFaults, engine_faults};
 use super::prefix::PrefixCache;
 use super::truth::{Finish, GpuTruth, Truth};
 
@@ -41,6 +43,8 @@ pub(crate) struct Work {
     pub(crate) halt_after: Option<u32>,
     /// The phase under which it is counted, from [`Truth::receive`].
     pub(crate) phase: Option<String>,
+    /// No client sent it.
+    pub(crate) foreign: bool,
 }
 
 /// How far a request is.
@@ -86,7 +90,8 @@ pub(crate) struct Engine {
     jitter: f64,
     max_batch: u32,
     queue_limit: u32,
-    reset_after: Option<u64>,
+    faults: EngineFaults,
+    foreign: Option<Foreign>,
     now: Tick,
     next_id: JobId,
     jobs: BTreeMap<JobId, Job>,
@@ -97,20 +102,29 @@ pub(crate) struct Engine {
     cache: Option<PrefixCache>,
     counters: Publisher,
     gpus: Gpus,
+    /// The GPUs as they began and every change of the batch since, if kept.
+    load: Option<(Gpus, Vec<(Tick, u32)>)>,
     truth: Truth,
 }
 
 impl Engine {
-    pub(crate) fn new(config: &ServerConfig, reset_after: Option<u64>) -> Self {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
+        let faults = engine_faults(&config.hazards);
+        let seed = Seed::root(config.seed);
+        let lag = Lag {
+            requests: faults.requests_lag.unwrap_or(config.publish_delay),
+            tokens: faults.tokens_lag.unwrap_or(config.publish_delay),
+        };
         Self {
-            seed: Seed::root(config.seed),
+            foreign: faults.foreign.map(|rate| Foreign::new(&seed, rate)),
+            seed,
             ttft: config.ttft,
             prefill_per_token: config.prefill_per_token,
             itl: config.itl,
             jitter: config.jitter,
             max_batch: config.max_batch,
             queue_limit: config.queue_limit,
-            reset_after,
+            faults,
             now: Tick::ZERO,
             next_id: 0,
             jobs: BTreeMap::new(),
@@ -119,7 +133,8 @@ impl Engine {
             steps: BinaryHeap::new(),
             started: Vec::new(),
             cache: config.prefix_caching.then(PrefixCache::default),
-            counters: Publisher::new(config.max_model_len, config.publish_delay),
+            counters: Publisher::new(config.max_model_len, lag),
+            load: config.keep_load.then(|| (Gpus::new(config), Vec::new())),
             gpus: Gpus::new(config),
             truth: Truth::default(),
         }
@@ -127,9 +142,21 @@ impl Engine {
 
     /// Lets everything happen that is due by `now`.
     pub(crate) fn advance(&mut self, now: Tick) {
-        while let Some(Reverse((due, id))) = self.steps.peek().copied()
-            && due <= now
-        {
+        loop {
+            let step = self.steps.peek().copied().filter(|Reverse((due, _))| *due <= now);
+            let before = step.map_or(now, |Reverse((due, _))| due);
+            if let Some(foreign) = &mut self.foreign
+                && foreign.due() <= before
+            {
+                self.now = self.now.max(foreign.due());
+                let work = foreign.take();
+                self.truth.foreign.received += 1;
+                if self.submit(work).is_err() {
+                    self.truth.foreign.rejected += 1;
+                }
+                continue;
+            }
+            let Some(Reverse((due, id))) = step else { break };
             self.steps.pop();
             // A step of a request that has left, or was planned anew, is void.
             if self.jobs.get(&id).is_some_and(|job| job.next == Some(due)) {
@@ -149,7 +176,7 @@ impl Engine {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.truth.each(work.phase.as_deref(), |tally| tally.in_flight += 1);
+        self.truth.book(work.foreign, work.phase.as_deref(), |tally| tally.in_flight += 1);
         let rng = self.seed.child("timing").child(&work.prompt).rng();
         let job = Job {
             work,
@@ -251,11 +278,31 @@ impl Engine {
 
     pub(crate) fn truth(&self) -> Truth {
         let gpu = |gpu: GpuReading| GpuTruth { uuid: gpu.uuid, energy_j: gpu.energy_j };
-        let gpus = self.gpus.readings().into_iter().map(gpu).collect();
+        let gpus = self.gpus.live().into_iter().map(gpu).collect();
         Truth { uptime_s: self.now.as_secs_f64(), gpus, ..self.truth.clone() }
     }
 
+    /// What the GPUs' own sensors show, whatever the exporter makes of it.
+    #[cfg(feature = "turmoil")]
+    pub(crate) fn sensors(&self) -> Vec<GpuReading> {
+        self.gpus.readings()
+    }
+
+    /// Each GPU's exact energy at `at`, in joules, if the load was kept.
+    pub(crate) fn energy_j(&self, at: Tick) -> Option<Vec<f64>> {
+        let (gpus, changes) = self.load.as_ref()?;
+        let mut gpus = gpus.clone();
+        for (when, running) in changes.iter().take_while(|(when, _)| *when <= at) {
+            gpus.set_running(*when, *running);
+        }
+        gpus.advance(at);
+        Some(gpus.readings().into_iter().map(|gpu| gpu.energy_j).collect())
+    }
+
     fn set_running(&mut self, at: Tick, running: u32) {
+        if let Some((_, changes)) = &mut self.load {
+            changes.push((at, running));
+        }
         self.running = running;
         self.gpus.set_running(at, running);
     }
@@ -292,25 +339,33 @@ impl Engine {
         if job.work.halt_after == Some(job.produced) {
             return;
         }
-        let phase = job.work.phase.as_deref();
+        let (foreign, phase) = (job.work.foreign, job.work.phase.as_deref());
         let prompt_tokens = job.work.prompt_tokens;
         let generates = job.work.output_tokens > 0;
         if job.first_token.is_none() {
             job.first_token = Some(at);
             let ttft = generates.then(|| at.since(job.arrived));
             self.counters.push(at, Event::Prefilled { prompt_tokens, ttft });
-            self.truth.each(phase, |tally| tally.prompt_tokens += u64::from(prompt_tokens));
+            self.truth.book(foreign, phase, |tally| {
+                tally.prompt_tokens += u64::from(prompt_tokens);
+            });
         }
         if generates {
             let gap = job.last_token.replace(at).map(|last| at.since(last));
             job.produced += 1;
             self.counters.push(at, Event::Token { gap });
-            self.truth.each(phase, |tally| tally.output_tokens += 1);
+            self.truth.book(foreign, phase, |tally| tally.output_tokens += 1);
         }
         if job.produced >= job.work.output_tokens {
             job.done = true;
             let job = job.clone();
             self.leave(&job, job.work.finish, at);
+            if foreign {
+                // Nobody waits for it, and nobody will release it.
+                self.jobs.remove(&id);
+                let (handler, method) = ("/v1/chat/completions", "POST");
+                self.counters.push(at, Event::Http { handler, method, status: 200 });
+            }
             self.set_running(at, self.running - 1);
             self.fill(at);
         } else if job.work.halt_after != Some(job.produced) {
@@ -323,7 +378,7 @@ impl Engine {
     /// Books a request's end.
     fn leave(&mut self, job: &Job, how: Finish, at: Tick) {
         let prompt_tokens = job.work.prompt_tokens;
-        self.truth.each(job.work.phase.as_deref(), |tally| {
+        self.truth.book(job.work.foreign, job.work.phase.as_deref(), |tally| {
             tally.leave(how, u64::from(prompt_tokens), u64::from(job.produced));
         });
         let finished = matches!(how, Finish::Stop | Finish::Length);
@@ -340,8 +395,13 @@ impl Engine {
             }
         });
         self.counters.push(at, Event::Left { how, life });
-        if finished && Some(self.truth.total.finished) == self.reset_after {
-            self.counters.push(at, Event::Reset);
+        if finished && !job.work.foreign {
+            let finished = Some(self.truth.total.finished);
+            if finished == self.faults.restart_after {
+                self.counters.reset(at, true);
+            } else if finished == self.faults.reset_after {
+                self.counters.reset(at, false);
+            }
         }
     }
 }

@@ -31,9 +31,8 @@ pub(crate) async fn answer(
     if let Some(delay) = faults.slow_first_byte {
         sleep(delay).await;
     }
-    let uptime = shared.with(|engine| engine.now()).as_nanos() / 1_000_000_000;
-    let created = shared.started_at.as_secs() + uptime;
-    let reply = Reply::new(&request, ticket.id(), created, faults, &shared.config);
+    let created = (shared.started_at + ticket.uptime()).as_secs();
+    let reply = Reply::new(&request, ticket.number(), created, faults, &shared.config);
     if request.stream {
         let step = shared.config.tokens_per_chunk;
         let body = Body::produced(move |chunks| {

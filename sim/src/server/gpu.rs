@@ -1,8 +1,9 @@
-//! Fake GPUs whose energy is integrated exactly.
+//! Fake GPUs whose energy is integrated exactly, and the exporter's view of them.
 //!
-//! Power is constant between two changes of the batch, so energy is a sum of
-//! power × time. Both are integers (milliwatts, nanoseconds), their product is
-//! picojoules in 128 bits: nothing is rounded.
+//! Power is constant between two changes of the batch but for the drift of its
+//! idle part, which is linear in time. Both are integers (milliwatts and
+//! nanoseconds; microwatts a second), their integrals are picojoules in 128
+//! bits: nothing depends on how often it is read.
 
 use std::time::Duration;
 
@@ -22,10 +23,16 @@ pub(crate) struct Gpus {
     devices: Vec<Device>,
     name: String,
     tick: u64,
+    refresh: u64,
+    frozen_at: Tick,
     at: Tick,
     /// Sequences in the batch, and its limit.
     running: u32,
     max_batch: u32,
+    /// What the exporter last read, where that is not what is there now.
+    shown: Option<Vec<GpuReading>>,
+    /// When the exporter last read.
+    shown_at: Tick,
 }
 
 #[derive(Debug, Clone)]
@@ -33,6 +40,9 @@ struct Device {
     uuid: String,
     idle_mw: u64,
     busy_mw: u64,
+    /// In microwatts a second.
+    drift: i64,
+    /// The energy without the drift's.
     energy_pj: u128,
     published_pj: u128,
 }
@@ -60,6 +70,35 @@ impl Device {
         let share = span / u128::from(max_batch.max(1));
         self.idle_mw + u64::try_from(share).unwrap_or(u64::MAX)
     }
+
+    /// How long the idle part goes on drifting: for ever, or until nothing of it
+    /// is left.
+    fn drifts_for(&self) -> u128 {
+        if self.drift >= 0 {
+            return u128::from(u64::MAX);
+        }
+        // mW = 10³ µW, s = 10⁹ ns.
+        u128::from(self.idle_mw) * 1_000_000_000_000 / u128::from(self.drift.unsigned_abs())
+    }
+
+    /// What the drift has added to the power at `at`, in microwatts.
+    fn drift_uw(&self, at: Tick) -> i128 {
+        let time = u128::from(at.0).min(self.drifts_for()) as i128;
+        i128::from(self.drift) * time / 1_000_000_000
+    }
+
+    /// The energy of the drift up to `at`, in picojoules.
+    fn drift_pj(&self, at: Tick) -> i128 {
+        let time = u128::from(at.0);
+        let rising = time.min(self.drifts_for());
+        let level = rising * (time - rising);
+        // µW/s × ns² = 10⁻²⁴ J, of which 10¹² are a picojoule.
+        i128::from(self.drift) * ((rising * rising / 2 + level) / 1_000_000) as i128 / 1_000_000
+    }
+
+    fn with_drift(&self, energy_pj: u128, at: Tick) -> u128 {
+        energy_pj.saturating_add_signed(self.drift_pj(at))
+    }
 }
 
 impl Gpus {
@@ -71,6 +110,7 @@ impl Gpus {
                 uuid: format!("GPU-{}", seed.uuid(&format!("gpu {index}"))),
                 idle_mw: (config.idle_power_w * 1000.0) as u64 + more,
                 busy_mw: (config.busy_power_w * 1000.0) as u64 + more,
+                drift: (config.idle_drift_w_per_s * 1e6) as i64,
                 energy_pj: 0,
                 published_pj: 0,
             }
@@ -79,25 +119,41 @@ impl Gpus {
             devices: (0..config.gpus).map(device).collect(),
             name: config.gpu_name.clone(),
             tick: nanos(config.energy_tick),
+            refresh: nanos(config.gpu_refresh),
+            frozen_at: config.gpu_frozen_after.map_or(Tick::NEVER, |after| Tick::ZERO + after),
             at: Tick::ZERO,
             running: 0,
             max_batch: config.max_batch,
+            shown: None,
+            shown_at: Tick::ZERO,
         }
     }
 
     /// Integrates up to `now`, with the batch as it was until then.
     pub(crate) fn advance(&mut self, now: Tick) {
+        // The last moment up to `now` at which the exporter read.
+        let shown_at = last_multiple(now.min(self.frozen_at), self.refresh);
+        if shown_at > self.shown_at || self.at == Tick::ZERO {
+            self.integrate(shown_at);
+            self.shown = Some(self.live());
+            self.shown_at = shown_at;
+        }
+        self.integrate(now);
+    }
+
+    fn integrate(&mut self, now: Tick) {
         let elapsed = now.since(self.at);
         if elapsed.is_zero() {
             return;
         }
         // The last moment up to `now` at which the published counter moved.
-        let ticked = Tick(now.0 - now.0.checked_rem(self.tick).unwrap_or(0));
+        let ticked = last_multiple(now, self.tick);
         for device in &mut self.devices {
             let power = u128::from(device.power_mw(self.running, self.max_batch));
             let energy = |time: Duration| power * time.as_nanos();
             if ticked > self.at {
-                device.published_pj = device.energy_pj + energy(ticked.since(self.at));
+                let plain = device.energy_pj + energy(ticked.since(self.at));
+                device.published_pj = device.with_drift(plain, ticked);
             }
             device.energy_pj += energy(elapsed);
         }
@@ -110,16 +166,25 @@ impl Gpus {
         self.running = running;
     }
 
-    /// What the sensors show at the last [`advance`](Self::advance).
+    /// What the exporter shows at the last [`advance`](Self::advance).
     pub(crate) fn readings(&self) -> Vec<GpuReading> {
+        match &self.shown {
+            Some(shown) if self.shown_at < self.at => shown.clone(),
+            Some(_) | None => self.live(),
+        }
+    }
+
+    /// What the sensors show at the last [`advance`](Self::advance).
+    pub(crate) fn live(&self) -> Vec<GpuReading> {
         let load = f64::from(self.running.min(self.max_batch)) / f64::from(self.max_batch.max(1));
         let reading = |(index, device): (usize, &Device)| GpuReading {
             index,
             uuid: device.uuid.clone(),
             name: self.name.clone(),
-            energy_j: device.energy_pj as f64 / PICO,
+            energy_j: device.with_drift(device.energy_pj, self.at) as f64 / PICO,
             energy_mj: u64::try_from(device.published_pj / PICO_PER_MILLI).unwrap_or(u64::MAX),
-            power_w: device.power_mw(self.running, self.max_batch) as f64 / 1000.0,
+            power_w: device.power_mw(self.running, self.max_batch) as f64 / 1000.0
+                + device.drift_uw(self.at) as f64 / 1e6,
             utilization_pct: (load * 100.0).round() as u32,
             temperature_c: 34 + (load * 40.0).round() as u32,
             sm_clock_mhz: if self.running > 0 { 1980 } else { 345 },
@@ -127,6 +192,11 @@ impl Gpus {
         };
         self.devices.iter().enumerate().map(reading).collect()
     }
+}
+
+/// The last multiple of `period` up to `at`; `at` itself for a period of zero.
+fn last_multiple(at: Tick, period: u64) -> Tick {
+    Tick(at.0 - at.0.checked_rem(period).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -179,6 +249,57 @@ mod tests {
         gpus.advance(Tick::from_millis(301));
         assert_eq!(gpus.readings()[0].energy_mj, 30_400);
         assert_eq!(gpus.readings()[0].energy_j, 30.9);
+    }
+
+    #[test]
+    fn the_exporter_shows_what_was_at_its_last_refresh() {
+        let mut gpus = Gpus::new(&ServerConfig {
+            gpus: 1,
+            max_batch: 4,
+            idle_power_w: 100.0,
+            busy_power_w: 500.0,
+            gpu_refresh: Duration::from_secs(1),
+            gpu_frozen_after: Some(Duration::from_millis(3500)),
+            ..ServerConfig::default()
+        });
+        let mut seen = |ms: u64, running: u32| {
+            gpus.set_running(Tick::from_millis(ms), running);
+            let shown = gpus.readings().remove(0);
+            (shown.energy_mj, shown.power_w, gpus.live().remove(0).energy_j)
+        };
+        assert_eq!(seen(500, 4), (0, 100.0, 50.0));
+        assert_eq!(seen(1600, 0), (300_000, 500.0, 600.0));
+        // 1.1 s at 500 W and 0.4 s idle, since half a second idle.
+        assert_eq!(seen(2600, 0), (640_000, 100.0, 700.0));
+        // The last refresh before it froze was at 3 s.
+        assert_eq!(seen(9000, 0).0, 740_000);
+        assert_eq!(seen(99_000, 0).0, 740_000);
+    }
+
+    #[test]
+    fn the_idle_part_drifts_linearly_and_never_below_nothing() {
+        let drifting = |watts_per_second: f64| {
+            let mut gpus = Gpus::new(&ServerConfig {
+                gpus: 1,
+                idle_power_w: 100.0,
+                idle_drift_w_per_s: watts_per_second,
+                ..ServerConfig::default()
+            });
+            let mut seen = Vec::new();
+            for ms in [500, 1000, 10_000, 20_000] {
+                gpus.advance(Tick::from_millis(ms));
+                let gpu = gpus.live().remove(0);
+                seen.push((gpu.power_w, gpu.energy_j, gpu.energy_mj));
+            }
+            (seen[1], seen[2], seen[3])
+        };
+        // 100 t + t²: and once more with half as many looks.
+        let rising = drifting(2.0);
+        assert_eq!(rising.0, (102.0, 101.0, 101_000));
+        assert_eq!(rising.2, (140.0, 2400.0, 2_400_000));
+        // It is down to nothing after 5 s.
+        let falling = drifting(-20.0);
+        assert_eq!((falling.1, falling.2), ((0.0, 250.0, 250_000), (0.0, 250.0, 250_000)));
     }
 
     #[test]

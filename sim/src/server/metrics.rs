@@ -4,7 +4,7 @@
 use super::counters::Counters;
 use super::exposition::Exposition;
 use super::gpu::GpuReading;
-use super::shared::Shared;
+use super::shared::{Process, Shared};
 use super::truth::Finish;
 
 /// Tokens that the simulated KV cache holds.
@@ -16,13 +16,13 @@ const MODEL_MIB: u64 = 40_000;
 const TOKEN_KIB: u64 = 128;
 
 /// The body of `/metrics`.
-pub(crate) fn server(shared: &Shared) -> String {
+pub(crate) fn server(shared: &Shared, process: Process) -> String {
     let scrapes = shared.scrapes();
-    let started_at = shared.started_at.as_secs_f64();
-    shared.with(|engine| {
+    shared.with(process, |engine| {
         let model = shared.config.model.as_str();
         let mut text = Exposition::default();
-        process(&mut text, scrapes, engine.now().as_secs_f64(), started_at);
+        let began_at = shared.began(process, engine.published().began_at).as_secs_f64();
+        python(&mut text, scrapes, engine.now().as_secs_f64(), began_at);
         let (running, waiting) = (engine.running(), engine.waiting());
         let usage = (engine.resident_tokens() as f64 / KV_CACHE_TOKENS).min(1.0);
         let labels = [("engine", "0"), ("model_name", model)];
@@ -37,13 +37,14 @@ pub(crate) fn server(shared: &Shared) -> String {
         .family("vllm:kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.")
         .float(&labels, usage);
         counters(&mut text, engine.published(), model);
+        created(&mut text, began_at, model);
         text.finish()
     })
 }
 
 /// Families that move without any load, as those of a Python server do: each
 /// scrape costs processor time and collects garbage.
-fn process(text: &mut Exposition, scrapes: u64, uptime: f64, started_at: f64) {
+fn python(text: &mut Exposition, scrapes: u64, uptime: f64, began_at: f64) {
     text.family("python_gc_objects_collected_total", "counter", "Objects collected during gc");
     for (generation, per_scrape) in [("0", 40), ("1", 5), ("2", 1)] {
         text.float(&[("generation", generation)], (scrapes * per_scrape) as f64);
@@ -56,7 +57,7 @@ fn process(text: &mut Exposition, scrapes: u64, uptime: f64, started_at: f64) {
             "gauge",
             "Start time of the process since unix epoch in seconds.",
         )
-        .float(&[], started_at)
+        .float(&[], began_at)
         .family(
             "process_cpu_seconds_total",
             "counter",
@@ -137,9 +138,25 @@ fn counters(text: &mut Exposition, counters: &Counters, model: &str) {
     }
 }
 
-/// The body of `/gpu/metrics`.
+/// When a few of the series began, as Python's client says it in this format.
+fn created(text: &mut Exposition, began_at: f64, model: &str) {
+    let labels = [("engine", "0"), ("model_name", model)];
+    for name in ["prompt_tokens", "generation_tokens", "e2e_request_latency_seconds"] {
+        let help = format!("When vllm:{name} was created.");
+        text.family(&format!("vllm:{name}_created"), "gauge", &help).float(&labels, began_at);
+    }
+}
+
+/// The body of `/gpu/metrics`: the GPUs of all processes.
 pub(crate) fn gpus(shared: &Shared) -> String {
-    let (gpus, resident) = shared.with(|engine| (engine.gpus(), engine.resident_tokens()));
+    let mut gpus = Vec::new();
+    let mut resident = 0;
+    for process in shared.processes() {
+        let (own, tokens) = shared.with(process, |e| (e.gpus(), e.resident_tokens()));
+        let first = gpus.len();
+        gpus.extend(own.into_iter().map(|gpu| GpuReading { index: first + gpu.index, ..gpu }));
+        resident += tokens;
+    }
     let cached = (resident * TOKEN_KIB / 1024).min(MEMORY_MIB - MODEL_MIB);
     let used = MODEL_MIB + cached;
     let free = MEMORY_MIB - used;

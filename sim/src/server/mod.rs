@@ -7,6 +7,7 @@
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | as vLLM does; streamed or whole |
 //! | `GET /v1/models`, `/health` | the one model; 200 when it is ready |
 //! | `GET /metrics`, `/gpu/metrics` | expositions of the server and of the GPUs |
+//! | `GET /replica/N/metrics` | that of one process alone, from 1, where there are several |
 //! | `GET /truth` | [`Truth`] as JSON |
 //!
 //! A prompt has as many tokens as it has words; a generated token is a word.
@@ -14,7 +15,7 @@
 //! Who lives here:
 //! - `config`: what a server is like; `hazard`: which faults it injects.
 //! - `engine`: the model, pure, with time passed in; `prefix` its prefix cache,
-//!   `gpu` the energy it takes, `truth` and `counters` (`histogram`) its books.
+//!   `foreign` who else uses it, `gpu` the energy it takes, `truth` and `counters` (`histogram`) its books.
 //! - `shared`: the engine behind a lock, and the clock.
 //! - `api`, `request`, `generate`, `reply`, `error`, `body`: from a request to
 //!   its response.
@@ -28,6 +29,7 @@ mod counters;
 mod engine;
 mod error;
 mod exposition;
+mod foreign;
 mod generate;
 mod gpu;
 mod hazard;
@@ -59,9 +61,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use api::PHASE_HEADER;
 pub use config::{ConfigError, ServerConfig};
-pub use hazard::{ApiFault, Exporter, ExporterFault, Hazard, HazardError};
+#[cfg(feature = "turmoil")]
+pub(crate) use gpu::GpuReading;
+pub use hazard::{ApiFault, Exporter, ExporterFault, Hazard, HazardError, Published};
 pub use streams::OnStreams;
-pub use truth::{GpuTruth, Tally, Truth};
+pub use truth::{GpuTruth, Tally, Truth, prompt_hash};
 
 use body::Body;
 use shared::{Shared, drive};
@@ -235,7 +239,7 @@ impl ServerHandle {
     /// What really happened until now; what `/truth` shows.
     #[must_use]
     pub fn truth(&self) -> Truth {
-        self.shared.with(|engine| engine.truth())
+        self.shared.truth()
     }
 
     /// Stops the server and waits until nothing of it is left.
@@ -247,6 +251,6 @@ impl ServerHandle {
         // The receiver is gone only if the server has stopped already.
         let _ = stop.send(());
         task.await.map_err(io::Error::other)??;
-        Ok(shared.with(|engine| engine.truth()))
+        Ok(shared.truth())
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
+use phasegate_core::seed::{Seed, open01};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::body::{Body, Closed};
 use super::exposition::CONTENT_TYPE;
 use super::hazard::{Exporter, ExporterFault, scrape_faults};
-use super::shared::Shared;
+use super::shared::{Process, Shared};
 use super::{metrics, respond};
 
 /// Bytes in one piece of a huge answer.
@@ -20,9 +21,14 @@ const PIECE: usize = 64 << 10;
 const GARBAGE: &[u8] = b"<html><body>{{ 404 }}\nnot_a_sample\nvllm:prompt_tokens_total{ NaN NaN\n\
     \xff\xfe\x00\x01 = =\n";
 
-/// Answers a scrape.
-pub(crate) async fn scrape(shared: &Arc<Shared>, of: Exporter) -> Result<Response<Body>, Closed> {
+/// Answers a scrape: of `process`, or of the one whose turn it is.
+pub(crate) async fn scrape(
+    shared: &Arc<Shared>,
+    of: Exporter,
+    process: Option<Process>,
+) -> Result<Response<Body>, Closed> {
     let nth = shared.next_scrape(of);
+    let mut after = Duration::ZERO;
     let mut trickle = None;
     let mut huge = None;
     for fault in scrape_faults(&shared.config.hazards, of, nth) {
@@ -42,19 +48,34 @@ pub(crate) async fn scrape(shared: &Arc<Shared>, of: Exporter) -> Result<Respons
             ExporterFault::Huge(bytes) => huge = Some(bytes),
             ExporterFault::Trickle(rate) => trickle = Some(rate.get()),
             ExporterFault::Delay(delay) => sleep(delay).await,
+            ExporterFault::Jitter(low, high) => {
+                let (delay, moment) = jitter(shared.config.seed, nth, low, high);
+                sleep(moment).await;
+                after = delay - moment;
+            }
             ExporterFault::DieAfter(_) => return Err(Closed),
         }
     }
     let text = match of {
-        Exporter::Server => metrics::server(shared),
+        Exporter::Server => metrics::server(shared, process.unwrap_or_else(|| shared.turn(nth))),
         Exporter::Gpu => metrics::gpus(shared),
     };
+    if !after.is_zero() {
+        sleep(after).await;
+    }
     let body = match (trickle, huge) {
         (Some(rate), _) => trickled(text, rate),
         (None, Some(bytes)) => padded(text, bytes),
         (None, None) => Body::whole(text),
     };
     Ok(respond(StatusCode::OK, CONTENT_TYPE, body))
+}
+
+/// How long the `nth` answer takes, and when in that time it is read.
+fn jitter(seed: u64, nth: u64, low: Duration, high: Duration) -> (Duration, Duration) {
+    let mut rng = Seed::root(seed).child("jitter").child(&nth.to_string()).rng();
+    let delay = low + (high - low).mul_f64(open01(&mut rng));
+    (delay, delay.mul_f64(open01(&mut rng)))
 }
 
 /// `text`, so many bytes a second.

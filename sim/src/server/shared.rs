@@ -2,22 +2,27 @@
 //!
 //! The engine is pure; here it meets time. Whoever looks at it first lets
 //! everything happen that is due, and [`drive`] does so when nobody looks but a
-//! queued request must start.
+//! queued request must start. Several processes behind one address are several
+//! engines.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use phasegate_core::Tick;
+use phasegate_core::seed::Seed;
 use phasegate_core::time::nanos;
+use rand_core::Rng;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::config::ServerConfig;
 use super::engine::{Engine, JobId, Progress, QueueFull, Work};
-use super::hazard::{Exporter, Hazard, RequestFaults, request_faults};
+#[cfg(feature = "turmoil")]
+use super::gpu::GpuReading;
+use super::hazard::{Exporter, Hazard, RequestFaults, apply_to, replicas, request_faults};
 use super::truth::{Finish, Truth};
 
 /// The state of one server.
@@ -27,7 +32,8 @@ pub(crate) struct Shared {
     epoch: Instant,
     /// Wall-clock time at the start, since the Unix epoch.
     pub(crate) started_at: Duration,
-    state: Mutex<State>,
+    /// One state a process; at least one.
+    processes: Vec<Mutex<State>>,
     queue: Notify,
     requests: AtomicU64,
     scrapes: [AtomicU64; 2],
@@ -41,21 +47,26 @@ struct State {
     waiters: BTreeMap<JobId, Arc<Notify>>,
 }
 
+/// One of the processes behind the address.
+pub(crate) type Process = usize;
+
 impl Shared {
-    pub(crate) fn new(config: ServerConfig, started_at: Duration) -> Self {
-        let reset_after = config.hazards.iter().find_map(|hazard| match hazard {
-            Hazard::ResetCounters(after) => Some(after.get()),
-            Hazard::Exporter { .. }
-            | Hazard::Api { .. }
-            | Hazard::NotReady { .. }
-            | Hazard::RefuseAfter(_) => None,
-        });
-        let engine = Engine::new(&config, reset_after);
+    pub(crate) fn new(mut config: ServerConfig, started_at: Duration) -> Self {
+        apply_to(&mut config);
+        let process = |n: u64| {
+            let (mut config, seed) = (config.clone(), Seed::root(config.seed));
+            if n > 0 {
+                // Other GPUs, other foreign traffic.
+                config.seed = seed.child(&format!("process {n}")).rng().next_u64();
+            }
+            let engine = Engine::new(&config);
+            Mutex::new(State { engine, waiters: BTreeMap::new() })
+        };
         Self {
+            processes: (0..replicas(&config.hazards)).map(process).collect(),
             config,
             epoch: Instant::now(),
             started_at,
-            state: Mutex::new(State { engine, waiters: BTreeMap::new() }),
             queue: Notify::new(),
             requests: AtomicU64::new(0),
             scrapes: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -63,10 +74,29 @@ impl Shared {
         }
     }
 
-    /// Advances the engine to now, looks at it or changes it, and wakes the
+    /// Every process.
+    pub(crate) fn processes(&self) -> std::ops::Range<Process> {
+        0..self.processes.len()
+    }
+
+    /// Whose turn it is, for the `nth` request or scrape (from 1).
+    pub(crate) fn turn(&self, nth: u64) -> Process {
+        let n = self.processes.len() as u64;
+        usize::try_from(nth.wrapping_sub(1) % n.max(1)).unwrap_or(0)
+    }
+
+    /// When a process began that has counted since `at`, since the Unix epoch. The
+    /// first began with the server; each further one a second before the one before
+    /// it, so that they can be told apart.
+    pub(crate) fn began(&self, process: Process, at: Tick) -> Duration {
+        let earlier = Duration::from_secs(process as u64);
+        (self.started_at + at.since(Tick::ZERO)).saturating_sub(earlier)
+    }
+
+    /// Advances an engine to now, looks at it or changes it, and wakes the
     /// requests that started meanwhile.
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Engine) -> R) -> R {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn with<R>(&self, process: Process, look: impl FnOnce(&mut Engine) -> R) -> R {
+        let mut state = self.lock(process);
         // The clock is read under the lock, so that it never runs backwards.
         let now = Tick(nanos(self.epoch.elapsed()));
         state.engine.advance(now);
@@ -79,18 +109,51 @@ impl Shared {
         result
     }
 
-    /// The truth as it was when somebody last looked at the engine; for those
-    /// who have no clock that goes with the server's.
-    pub(crate) fn last_truth(&self) -> Truth {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).engine.truth()
+    fn lock(&self, process: Process) -> MutexGuard<'_, State> {
+        // A process is named by `turn` or out of `processes`, which know all.
+        self.processes[process].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Submits a request to the engine.
-    pub(crate) fn submit(self: &Arc<Self>, work: Work) -> Result<Ticket, QueueFull> {
+    /// What really happened until now.
+    pub(crate) fn truth(&self) -> Truth {
+        Truth::together(self.processes().map(|n| self.with(n, |engine| engine.truth())).collect())
+    }
+
+    /// The truth as it was when somebody last looked at the engines; for those
+    /// who have no clock that goes with the server's.
+    pub(crate) fn last_truth(&self) -> Truth {
+        Truth::together(self.processes().map(|n| self.lock(n).engine.truth()).collect())
+    }
+
+    /// What the sensors of all GPUs show `at` so long after the start; for those
+    /// who have no clock that goes with the server's.
+    #[cfg(feature = "turmoil")]
+    pub(crate) fn sensors(&self, at: Tick) -> Vec<GpuReading> {
+        let of = |process| {
+            let mut state = self.lock(process);
+            state.engine.advance(at);
+            state.engine.sensors()
+        };
+        self.processes().flat_map(of).collect()
+    }
+
+    /// Each GPU's exact energy at `at`, in joules, if the load was kept.
+    pub(crate) fn energy_j(&self, at: Tick) -> Option<Vec<f64>> {
+        let of = |process| self.lock(process).engine.energy_j(at);
+        let each: Option<Vec<Vec<f64>>> = self.processes().map(of).collect();
+        each.map(|each| each.into_iter().flatten().collect())
+    }
+
+    /// Submits a request to an engine.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        process: Process,
+        work: Work,
+    ) -> Result<Ticket, QueueFull> {
         let wake = Arc::new(Notify::new());
-        let id = self.with(|engine| engine.submit(work))?;
-        let ticket = Ticket { shared: Arc::clone(self), id, wake, how: Finish::Abort };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = self.with(process, |engine| engine.submit(work))?;
+        let ticket = Ticket { shared: Arc::clone(self), process, id, wake, how: Finish::Abort };
+        let mut state = self.lock(process);
         if state.engine.progress(id) == Progress::Waiting {
             state.waiters.insert(id, Arc::clone(&ticket.wake));
         }
@@ -127,10 +190,7 @@ impl Shared {
         let up = self.epoch.elapsed();
         !self.config.hazards.iter().any(|hazard| match hazard {
             Hazard::NotReady { lasting } => lasting.is_none_or(|lasting| up < lasting),
-            Hazard::Exporter { .. }
-            | Hazard::Api { .. }
-            | Hazard::RefuseAfter(_)
-            | Hazard::ResetCounters(_) => false,
+            _ => false,
         })
     }
 
@@ -142,7 +202,8 @@ impl Shared {
 /// Starts queued requests on time, for ever.
 pub(crate) async fn drive(shared: &Shared) -> Infallible {
     loop {
-        match shared.with(|engine| engine.next_start()) {
+        let starts = shared.processes().filter_map(|n| shared.with(n, |e| e.next_start()));
+        match starts.min() {
             Some(due) => {
                 tokio::select! {
                     biased;
@@ -160,21 +221,27 @@ pub(crate) async fn drive(shared: &Shared) -> Infallible {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     shared: Arc<Shared>,
+    process: Process,
     id: JobId,
     wake: Arc<Notify>,
     how: Finish,
 }
 
 impl Ticket {
-    /// The request's number, from 0.
-    pub(crate) fn id(&self) -> JobId {
-        self.id
+    /// The request's number, its own among all processes'.
+    pub(crate) fn number(&self) -> u64 {
+        self.id * self.shared.processes.len() as u64 + self.process as u64
+    }
+
+    /// When the process is asked, since it began.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.shared.with(self.process, |engine| engine.now()).since(Tick::ZERO)
     }
 
     /// Waits until so many tokens are computed, or no more will be.
     pub(crate) async fn until(&self, tokens: u32) -> Progress {
         loop {
-            let progress = self.shared.with(|engine| engine.progress(self.id));
+            let progress = self.shared.with(self.process, |engine| engine.progress(self.id));
             match progress {
                 Progress::Waiting => self.wake.notified().await,
                 Progress::Running { produced, next } if produced < tokens => {
@@ -196,8 +263,8 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared.with(|engine| engine.release(self.id, self.how));
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.with(self.process, |engine| engine.release(self.id, self.how));
+        let mut state = self.shared.lock(self.process);
         state.waiters.remove(&self.id);
         drop(state);
         self.shared.queue.notify_one();

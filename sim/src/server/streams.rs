@@ -6,9 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phasegate_core::Tick;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::config::ServerConfig;
+#[cfg(feature = "turmoil")]
+use super::gpu::GpuReading;
 use super::shared::{Shared, drive};
 use super::truth::Truth;
 
@@ -42,6 +45,19 @@ impl OnStreams {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         super::connection(Arc::clone(&self.shared), stream).await;
+    }
+
+    /// Each GPU's exact energy from the start until `at` after it, in joules, in the
+    /// exporter's order; `None` unless [`ServerConfig::keep_load`] is set.
+    #[must_use]
+    pub fn energy_j(&self, at: Duration) -> Option<Vec<f64>> {
+        self.shared.energy_j(Tick::ZERO + at)
+    }
+
+    /// What the GPUs' sensors show `at` so long after the start.
+    #[cfg(feature = "turmoil")]
+    pub(crate) fn sensors(&self, at: Duration) -> Vec<GpuReading> {
+        self.shared.sensors(Tick::ZERO + at)
     }
 
     /// What really happened until the server last did something.

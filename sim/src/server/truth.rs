@@ -19,14 +19,18 @@ const OTHER_PHASES: &str = "(other phases)";
 pub struct Truth {
     /// Seconds since the server started.
     pub uptime_s: f64,
-    /// All requests.
+    /// All requests of clients.
     pub total: Tally,
+    /// Those of the `foreign-traffic` hazard, which no client sent.
+    #[serde(default)]
+    pub foreign: Tally,
     /// The requests that named their phase in an `x-phasegate-phase` header,
     /// by that name; those beyond 256 names, or with one of more than 256
     /// bytes, under `(other phases)`.
     pub phases: BTreeMap<String, Tally>,
     /// The prompts' hashes (16 hexadecimal digits) in the order of arrival;
-    /// the first 100,000.
+    /// the first 100,000 (of each process, one after the other, where there are
+    /// several).
     pub prompts: Vec<String>,
     /// Each GPU's exact energy.
     pub gpus: Vec<GpuTruth>,
@@ -69,7 +73,8 @@ pub struct Tally {
     pub finished_output_tokens: u64,
     /// Finished requests by reason (`stop`, `length`).
     pub finish_reasons: BTreeMap<String, u64>,
-    /// A digest of all prompts in the order of arrival; empty without prompts.
+    /// A digest of all prompts in the order of arrival; empty without prompts
+    /// and over several processes.
     pub digest: String,
 }
 
@@ -96,6 +101,14 @@ impl Finish {
     }
 }
 
+/// A prompt's hash, as [`Truth::prompts`] has it.
+#[must_use]
+pub fn prompt_hash(prompt: &str) -> String {
+    let mut hash = Seed::root(0).uuid(prompt).simple().to_string();
+    hash.truncate(16);
+    hash
+}
+
 impl Truth {
     /// A request arrived; the name under which its phase is counted comes back.
     pub(crate) fn receive(&mut self, phase: Option<&str>, prompt: Option<&str>) -> Option<String> {
@@ -103,7 +116,7 @@ impl Truth {
         if let Some(prompt) = prompt {
             let hash = Seed::root(0).uuid(prompt).simple().to_string();
             if self.prompts.len() < PROMPTS_KEPT {
-                self.prompts.push(hash[..16].to_owned());
+                self.prompts.push(prompt_hash(prompt));
             }
             self.each(phase.as_deref(), |tally| {
                 let chain = format!("{} {hash}", tally.digest);
@@ -112,6 +125,38 @@ impl Truth {
         }
         self.each(phase.as_deref(), |tally| tally.received += 1);
         phase
+    }
+
+    /// Changes the books of foreign requests, or those of clients.
+    pub(crate) fn book(
+        &mut self,
+        foreign: bool,
+        phase: Option<&str>,
+        mut change: impl FnMut(&mut Tally),
+    ) {
+        if foreign {
+            change(&mut self.foreign);
+        } else {
+            self.each(phase, change);
+        }
+    }
+
+    /// The truth about several processes from each one's.
+    pub(crate) fn together(parts: Vec<Self>) -> Self {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        for part in parts {
+            all.uptime_s = all.uptime_s.max(part.uptime_s);
+            all.total.add(&part.total);
+            all.foreign.add(&part.foreign);
+            for (name, tally) in &part.phases {
+                all.phases.entry(name.clone()).or_default().add(tally);
+            }
+            let room = PROMPTS_KEPT.saturating_sub(all.prompts.len());
+            all.prompts.extend(part.prompts.into_iter().take(room));
+            all.gpus.extend(part.gpus);
+        }
+        all
     }
 
     fn phase_name(&self, name: &str) -> String {
@@ -133,6 +178,25 @@ impl Truth {
 }
 
 impl Tally {
+    /// Adds the books of another process.
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.finished += other.finished;
+        self.aborted += other.aborted;
+        self.failed += other.failed;
+        self.rejected += other.rejected;
+        self.in_flight += other.in_flight;
+        self.prompt_tokens += other.prompt_tokens;
+        self.output_tokens += other.output_tokens;
+        self.finished_prompt_tokens += other.finished_prompt_tokens;
+        self.finished_output_tokens += other.finished_output_tokens;
+        for (reason, count) in &other.finish_reasons {
+            *self.finish_reasons.entry(reason.clone()).or_default() += count;
+        }
+        // The order of arrival over several processes is not kept.
+        self.digest.clear();
+    }
+
     /// A request left the engine with so many tokens computed.
     pub(crate) fn leave(&mut self, how: Finish, prompt_tokens: u64, output_tokens: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -44,6 +44,7 @@ use super::link::{Link, Routes};
 use super::log::{Life, Log};
 use super::observed::{Observed, Traced};
 use super::scenario::{HTTP, Place, Scenario, Source};
+use super::sensors::Sensors;
 use crate::server::OnStreams;
 
 /// What a machine may cause at once, where its machine does not say.
@@ -60,8 +61,8 @@ pub(super) struct Ends {
     pub(super) ledger: Option<LedgerReport>,
     /// Whether each collector has ended in good order.
     pub(super) collectors: Vec<bool>,
-    /// Every life of the server.
-    pub(super) servers: Vec<OnStreams>,
+    /// Every life of the server, with when it began.
+    pub(super) servers: Vec<(Duration, OnStreams)>,
 }
 
 /// What every host is made from.
@@ -241,15 +242,7 @@ impl Common {
             headers: Vec::new(),
             extra_inputs: serde_json::Map::new(),
         };
-        let input = InputConfig {
-            isl: 16,
-            isl_stddev: 4.0,
-            osl: Some(8),
-            osl_stddev: 3.0,
-            ignore_eos: true,
-            file: None,
-        };
-        let prompts = prompts::prompts(&input, endpoint.kind, self.scenario.plan.seed())?;
+        let prompts = prompts::prompts(&input(), endpoint.kind, self.scenario.plan.seed())?;
         let model = self.scenario.server.model.clone();
         let mut config = EngineConfig::new(&endpoint, model, prompts, clock);
         config.connector = Arc::new(Dial);
@@ -269,8 +262,11 @@ impl Common {
         let lines = self.readings.get(index).cloned().ok_or_else(missing)?;
         let fetch: Arc<dyn Fetch> = Arc::new(Dial);
         let reads: Arc<dyn Reads> = match source {
-            Source::Server => Arc::new(PrometheusSource::new(&source.url(index), fetch, clock)?),
+            Source::Server | Source::Replica(_) => {
+                Arc::new(PrometheusSource::new(&source.url(index), fetch, clock)?)
+            }
             Source::Gpus => Arc::new(DcgmSource::new(&source.url(index), fetch, clock)?),
+            Source::Nvml => Arc::new(Sensors::new(Arc::clone(&self), clock)),
         };
         let id = plan.id.clone();
         let spec = Spec {
@@ -300,7 +296,7 @@ impl Common {
     pub(super) async fn server(self: Arc<Self>) -> turmoil::Result {
         let up = turmoil::sim_elapsed().unwrap_or_default();
         let server = OnStreams::new(self.scenario.server.clone(), STARTED_AT + up)?;
-        self.ends().servers.push(server.clone());
+        self.ends().servers.push((up, server.clone()));
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP)).await?;
         tokio::spawn({
             let server = server.clone();
@@ -311,6 +307,18 @@ impl Common {
             let server = server.clone();
             tokio::spawn(async move { server.serve(stream).await });
         }
+    }
+}
+
+/// What is asked of the server.
+pub(crate) fn input() -> InputConfig {
+    InputConfig {
+        isl: 16,
+        isl_stddev: 4.0,
+        osl: Some(8),
+        osl_stddev: 3.0,
+        ignore_eos: true,
+        file: None,
     }
 }
 

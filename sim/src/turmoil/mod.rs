@@ -15,6 +15,7 @@
 //!   that have a name; [`swarm`]: one from a seed.
 //! - [`world`]: builds the hosts, steps the network, makes the faults happen.
 //! - `hosts`: what runs on each host; `observed`: shows each call of a machine.
+//! - `sensors`: GPUs that are read without a network, as NVML reads them.
 //! - `link`: the bus over TCP; `dial`: load and scrapes over TCP.
 //! - [`log`]: the steps of a run, as text and to the invariants.
 //! - [`rules`]: what must hold of every step; [`verdict`]: of a run and its result.
@@ -27,13 +28,14 @@ compile_error!(
 );
 
 mod dial;
-mod hosts;
+pub(crate) mod hosts;
 mod link;
 pub mod log;
 pub mod named;
 mod observed;
 pub mod rules;
 pub mod scenario;
+mod sensors;
 pub mod swarm;
 pub mod verdict;
 pub mod world;

@@ -41,8 +41,12 @@ impl fmt::Display for Place {
 pub enum Source {
     /// `/metrics`
     Server,
+    /// `/replica/N/metrics`: one of several processes, from 1.
+    Replica(u8),
     /// `/gpu/metrics`
     Gpus,
+    /// The GPUs' own sensors, on their own host, as NVML gives them.
+    Nvml,
 }
 
 impl Source {
@@ -51,8 +55,10 @@ impl Source {
     #[must_use]
     pub fn url(self, collector: usize) -> String {
         let path = match self {
-            Self::Server => "metrics",
-            Self::Gpus => "gpu/metrics",
+            Self::Server => "metrics".to_owned(),
+            Self::Replica(n) => format!("replica/{n}/metrics"),
+            // NVML has no URL; its exporter's stands for it.
+            Self::Gpus | Self::Nvml => "gpu/metrics".to_owned(),
         };
         format!("http://{}:{HTTP}/{path}?from-{collector}=1", Place::Server)
     }
@@ -61,8 +67,8 @@ impl Source {
     #[must_use]
     pub fn domain(self) -> Domain {
         match self {
-            Self::Server => Domain::server_metrics(),
-            Self::Gpus => Domain::telemetry(),
+            Self::Server | Self::Replica(_) => Domain::server_metrics(),
+            Self::Gpus | Self::Nvml => Domain::telemetry(),
         }
     }
 }

@@ -13,7 +13,7 @@ use rand_core::Rng;
 
 use super::named;
 use super::scenario::{Action, Fault, Place, Scenario, Source, When, number};
-use crate::server::{ApiFault, Exporter, ExporterFault, Hazard, ServerConfig};
+use crate::server::{ApiFault, Exporter, ExporterFault, Hazard, Published, ServerConfig};
 
 /// The kinds of faults, each of which a seed has or has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +185,35 @@ fn server(draw: &mut Draw, seed: u64, kinds: &[Kind]) -> ServerConfig {
     if kinds.contains(&Kind::Publish) {
         config.publish_delay = draw.millis(50, 2000);
     }
+    lies(seed, &mut config);
     config
+}
+
+/// What makes the telemetry lie without failing: each seed has some of it and not the
+/// rest. Drawn apart, so that what else a seed has does not depend on it.
+fn lies(seed: u64, config: &mut ServerConfig) {
+    let mut draw = Draw(Seed::root(seed).child("turmoil").child("telemetry").rng());
+    let some = |n: u64| NonZeroU64::MIN.saturating_add(n);
+    let lies = [
+        Hazard::Exporter {
+            exporter: draw.pick(&[Exporter::Server, Exporter::Gpu], Exporter::Server),
+            fault: ExporterFault::Jitter(draw.millis(0, 50), draw.millis(50, 900)),
+            every: some(draw.below(3)),
+        },
+        Hazard::PublishDelay {
+            delay: draw.millis(50, 2000),
+            of: draw.pick(&[Some(Published::Requests), Some(Published::Tokens), None], None),
+        },
+        Hazard::ResetCounters(some(draw.below(20))),
+        Hazard::Restart(some(draw.below(20))),
+        Hazard::ForeignTraffic(some(draw.between(100, 20_000))),
+        Hazard::Replicas(some(draw.between(1, 3))),
+        Hazard::EnergyTick(draw.millis(1, 100)),
+        Hazard::GpuRefresh(draw.millis(100, 3000)),
+        Hazard::GpuFrozen(draw.millis(0, 6000)),
+        Hazard::IdleDrift(i64::try_from(draw.between(0, 20_000)).unwrap_or(0) - 10_000),
+    ];
+    config.hazards.extend(lies.into_iter().filter(|_| draw.percent(8)));
 }
 
 /// Draws one fault and, where it has one, its end.

@@ -96,19 +96,13 @@ fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Ve
         && let Some(counted) = counted(phase)
     {
         let sent = phase.requests.sent;
-        let (completed, most) = (phase.requests.completed, most(scenario, result, phase));
+        let (completed, most) = (phase.requests.completed, most(result, phase));
         let settled = scenario.sees_all(Source::Server) && settled(evidence, phase);
         // An answer that was lost on its way, or given up, may be counted or not.
         // One that an earlier phase gave up is not in this one: its START was held
         // against the tally, too.
-        let bounds = match (settled, most) {
-            (true, _) => Some((completed, sent)),
-            (false, Some(most)) => Some((completed, most)),
-            (false, None) => None,
-        };
-        if let Some((least, most)) = bounds
-            && (counted + 0.5 < least as f64 || counted - 0.5 > most as f64)
-        {
+        let (least, most) = (completed, if settled { sent } else { most });
+        if counted + 0.5 < least as f64 || counted - 0.5 > most as f64 {
             said(format!("the server counted {counted}, of {least} to {most} possible"));
         }
     }
@@ -129,13 +123,14 @@ fn settled(evidence: &Evidence<'_>, phase: &PhaseResult) -> bool {
     settled == [Some(true), Some(true)]
 }
 
-/// The most that the server may have counted where two readings in a row were equal;
-/// `None` where it publishes late, which leads them astray.
-fn most(scenario: &Scenario, result: &RunResult, phase: &PhaseResult) -> Option<u64> {
-    let prompt = scenario.server.publish_delay.is_zero();
+/// The most that the server may have counted where it was not held against the tally:
+/// what an earlier phase gave up may still be finished in this one. A server that
+/// publishes late leads two equal readings astray; then the two ledgers differ, and the
+/// phase is not clean.
+fn most(result: &RunResult, phase: &PhaseResult) -> u64 {
     let phases = result.phases.iter().take_while(|other| other.index < phase.index);
     let given_up: u64 = phases.map(|p| p.requests.errors + p.requests.cancelled).sum();
-    prompt.then_some(phase.requests.sent + given_up)
+    phase.requests.sent + given_up
 }
 
 /// The requests that the server says it finished within the phase, for whatever

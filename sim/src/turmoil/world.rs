@@ -24,7 +24,7 @@ use super::scenario::{Action, Place, Scenario, When, number};
 use super::verdict::{self, Evidence};
 use crate::invariants::Watch;
 use crate::invariants::result::check_result;
-use crate::server::Tally;
+use crate::server::{OnStreams, Tally};
 
 /// Readings and journal entries that one node may leave.
 const KEPT: usize = 16_384;
@@ -46,6 +46,10 @@ pub struct Outcome {
     pub result: Option<RunResult>,
     /// What the controller knows, unless it was lost.
     pub controller: Option<ControllerReport>,
+    /// Every reading that was taken, collector by collector.
+    pub readings: Vec<Reading>,
+    /// Every life of the server, with when it began.
+    pub servers: Vec<(Duration, OnStreams)>,
     /// One line a step, where that was asked for, and the result as JSON.
     pub text: String,
 }
@@ -320,8 +324,8 @@ impl Remains<'_> {
                 0
             }
         };
-        let result = self.result(&ends, settings, &mut failures);
-        let truth: Vec<Tally> = ends.servers.iter().map(|server| server.truth().total).collect();
+        let (result, readings) = self.result(&ends, settings, &mut failures);
+        let truth: Vec<Tally> = ends.servers.iter().map(|(_, s)| s.truth().total).collect();
         failures.extend(verdict::judge(&Evidence {
             scenario: self.scenario,
             controller: ends.controller.as_ref(),
@@ -344,8 +348,8 @@ impl Remains<'_> {
                 text.push('\n');
             }
         }
-        let controller = ends.controller;
-        Outcome { elapsed, steps, replayed, failures, result, controller, text }
+        let Ends { controller, servers, .. } = ends;
+        Outcome { elapsed, steps, replayed, failures, result, controller, readings, servers, text }
     }
 
     /// Feeds every node's journal to a fresh machine: the same inputs give the
@@ -372,19 +376,25 @@ impl Remains<'_> {
         ends: &Ends,
         settings: &Settings,
         failures: &mut Vec<String>,
-    ) -> Option<RunResult> {
-        let (conductor, ledger) = (ends.conductor.as_ref()?, ends.ledger.as_ref()?);
+    ) -> (Option<RunResult>, Vec<Reading>) {
+        let mut readings = Vec::new();
+        for line in self.readings.iter().flat_map(Receiver::try_iter) {
+            match serde_json::from_slice::<Reading>(&line) {
+                Ok(reading) => readings.push(reading),
+                Err(error) => failures.push(format!("a reading cannot be read back: {error}")),
+            }
+        }
+        let (Some(conductor), Some(ledger)) = (&ends.conductor, &ends.ledger) else {
+            return (None, readings);
+        };
         // A controller that was lost knows nothing.
         let plan = &self.scenario.plan;
         let controller =
             ends.controller.clone().unwrap_or_else(|| settings.controller(plan).report());
         let account = Account { plan, controller: &controller, conductor, ledger };
         let mut attribution = Attribution::new(&account);
-        for line in self.readings.iter().flat_map(Receiver::try_iter) {
-            match serde_json::from_slice::<Reading>(&line) {
-                Ok(reading) => attribution.feed(&reading),
-                Err(error) => failures.push(format!("a reading cannot be read back: {error}")),
-            }
+        for reading in &readings {
+            attribution.feed(reading);
         }
         let facts = RunFacts {
             run_id: self.scenario.name.clone(),
@@ -401,6 +411,6 @@ impl Remains<'_> {
             interrupted: conductor.cancelled,
             reasons: Vec::new(),
         };
-        Some(assemble(&account, &attribution.finish(), facts))
+        (Some(assemble(&account, &attribution.finish(), facts)), readings)
     }
 }

@@ -4,6 +4,7 @@ use super::SourceBook;
 use crate::account::boundary::sentence;
 use crate::account::result::Verdict;
 use crate::account::verdict::Finding;
+use crate::engines::{Role, lookup};
 
 /// So many series are named in a note; the others are counted.
 const NAMED: usize = 3;
@@ -24,6 +25,8 @@ impl Odd {
     pub(super) fn findings(&self, endpoint: &str, counted: usize) -> Vec<Finding> {
         let mut findings = Vec::new();
         let named = |series: &[(String, String)]| {
+            let mut series: Vec<&(String, String)> = series.iter().collect();
+            series.sort_by_key(|(label, _)| rank(label));
             let first = series.iter().take(NAMED).map(|(label, how)| format!("{label} {how}"));
             let first: Vec<_> = first.collect();
             format!("{}{}", first.join("; "), more(series.len() as u64, NAMED as u64))
@@ -90,6 +93,17 @@ impl SourceBook {
             format!("{} of {all} readings of {} failed{why}", readings.failed, self.endpoint)
         };
         findings.push(Finding::new(Verdict::Clean, sentence(note)));
+    }
+}
+
+/// What a reader holds against the client's own numbers is named first, and what has
+/// nothing to do with load last.
+fn rank(label: &str) -> u8 {
+    let family = label.split('{').next().unwrap_or(label);
+    match lookup(family).map(|rule| rule.role) {
+        Some(Role::Counts(_)) => 0,
+        Some(Role::Moves | Role::Busy) => 1,
+        None => 2,
     }
 }
 

@@ -24,7 +24,12 @@ fn work(prompt: &str, output_tokens: u32) -> Work {
         finish: Finish::Length,
         halt_after: None,
         phase: None,
+        foreign: false,
     }
+}
+
+fn with(hazard: &str) -> ServerConfig {
+    ServerConfig { hazards: vec![hazard.parse().unwrap()], ..config() }
 }
 
 fn at(engine: &mut Engine, ms: u64) -> Tick {
@@ -34,7 +39,7 @@ fn at(engine: &mut Engine, ms: u64) -> Tick {
 
 #[test]
 fn a_token_is_due_at_the_sum_of_the_steps_before_it() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     let id = engine.submit(work("a b c", 3)).unwrap();
     let next = |ms| Progress::Running { produced: 0, next: Tick::from_millis(ms) };
     assert_eq!(engine.progress(id), next(103));
@@ -54,7 +59,7 @@ fn a_token_is_due_at_the_sum_of_the_steps_before_it() {
 
 #[test]
 fn a_queued_request_starts_when_its_predecessor_finished() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     let first = engine.submit(work("a", 1)).unwrap();
     let second = engine.submit(work("b", 1)).unwrap();
     assert_eq!(engine.take_started(), [first]);
@@ -72,7 +77,7 @@ fn a_queued_request_starts_when_its_predecessor_finished() {
 
 #[test]
 fn a_full_queue_refuses() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     for prompt in ["a", "b", "c"] {
         engine.submit(work(prompt, 1)).unwrap();
     }
@@ -82,7 +87,7 @@ fn a_full_queue_refuses() {
 
 #[test]
 fn an_abandoned_request_gives_its_slot_to_the_next() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     let first = engine.submit(work("a", 5)).unwrap();
     let second = engine.submit(work("b", 5)).unwrap();
     let third = engine.submit(work("c", 1)).unwrap();
@@ -102,7 +107,7 @@ fn an_abandoned_request_gives_its_slot_to_the_next() {
 
 #[test]
 fn releasing_a_finished_request_aborts_nothing() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     let id = engine.submit(work("a", 1)).unwrap();
     at(&mut engine, 500);
     engine.release(id, Finish::Abort);
@@ -113,7 +118,7 @@ fn releasing_a_finished_request_aborts_nothing() {
 
 #[test]
 fn a_halted_request_holds_its_slot() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     let id = engine.submit(Work { halt_after: Some(2), ..work("a", 9) }).unwrap();
     engine.submit(work("b", 1)).unwrap();
     at(&mut engine, 10_000);
@@ -127,7 +132,7 @@ fn a_halted_request_holds_its_slot() {
 
 #[test]
 fn an_embedding_is_a_prefill_without_tokens() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     let embedding = Work { finish: Finish::Stop, max_tokens: None, ..work("a b", 0) };
     let id = engine.submit(embedding).unwrap();
     at(&mut engine, 102);
@@ -139,7 +144,7 @@ fn an_embedding_is_a_prefill_without_tokens() {
 
 #[test]
 fn counters_fall_back_once_and_truth_does_not() {
-    let mut engine = Engine::new(&config(), Some(2));
+    let mut engine = Engine::new(&with("reset-counters:2"));
     for (n, prompt) in ["a", "b", "c"].iter().enumerate() {
         engine.submit(work(prompt, 4)).unwrap();
         at(&mut engine, 1000 * (n as u64 + 1));
@@ -149,8 +154,47 @@ fn counters_fall_back_once_and_truth_does_not() {
 }
 
 #[test]
+fn a_restart_is_a_reset_that_dates_itself() {
+    let mut engine = Engine::new(&with("restart:1"));
+    engine.submit(work("a", 4)).unwrap();
+    at(&mut engine, 1000);
+    let counters = engine.published();
+    assert_eq!(counters.generation_tokens, 0);
+    assert_eq!(counters.began_at, Tick::from_millis(131));
+}
+
+#[test]
+fn foreign_requests_are_counted_like_any_and_in_the_truth_apart() {
+    let foreign = ServerConfig { max_batch: 64, ..with("foreign-traffic:5") };
+    let mut engine = Engine::new(&foreign);
+    let mut often = Engine::new(&foreign);
+    engine.submit(work("a b", 4)).unwrap();
+    often.submit(work("a b", 4)).unwrap();
+    at(&mut engine, 20_000);
+    for ms in 0..20_000 {
+        at(&mut often, ms);
+    }
+    at(&mut often, 20_000);
+    // When it is looked at changes nothing.
+    assert_eq!(engine.truth(), often.truth());
+    assert_eq!(engine.published(), often.published());
+    let truth = engine.truth();
+    assert_eq!(truth.total.finished, 1);
+    assert!((50..150).contains(&truth.foreign.received), "{}", truth.foreign.received);
+    let counters = engine.published();
+    assert_eq!(counters.e2e.count(), 1 + truth.foreign.finished);
+    assert_eq!(counters.prompt_tokens, 2 + truth.foreign.prompt_tokens);
+    assert_eq!(counters.generation_tokens, 4 + truth.foreign.output_tokens);
+    let left = truth.foreign.finished + truth.foreign.in_flight + truth.foreign.rejected;
+    assert_eq!(truth.foreign.received, left);
+    // They take power: alone, the one request would have taken 131 ms of it.
+    let alone = 20.0 * 100.0 + 0.132 * 400.0 / 64.0;
+    assert!(truth.gpus[0].energy_j > alone + 10.0, "{}", truth.gpus[0].energy_j);
+}
+
+#[test]
 fn a_cached_prefix_shortens_the_prefill() {
-    let mut engine = Engine::new(&config(), None);
+    let mut engine = Engine::new(&config());
     let prompt = vec!["w"; 40].join(" ");
     engine.submit(work(&prompt, 1)).unwrap();
     at(&mut engine, 1000);
@@ -171,7 +215,7 @@ proptest! {
     ) {
         let config = ServerConfig { max_batch: 2, queue_limit: 99, jitter: 0.5, ..config() };
         let run = |reads: &[u64]| {
-            let mut engine = Engine::new(&config, None);
+            let mut engine = Engine::new(&config);
             let mut events: Vec<(u64, usize, Option<usize>)> =
                 reads.iter().map(|ms| (*ms, 0, None)).collect();
             for (n, (arrive, _, leave)) in jobs.iter().enumerate() {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub use parse::HazardError;
 
+use super::config::ServerConfig;
+
 /// One fault, and how often it strikes. Text form: `name`, or `name:` followed
 /// by arguments separated by commas; see [`Hazard::KNOWN`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +43,46 @@ pub enum Hazard {
     /// refused.
     RefuseAfter(NonZeroU64),
     /// After this many finished requests the server's counters fall back to
-    /// zero, once, as if it had been restarted.
+    /// zero, once; nothing else tells of it.
     ResetCounters(NonZeroU64),
+    /// After this many finished requests the server's process is, as far as
+    /// `/metrics` tells, another one: the counters fall back to zero, and what
+    /// says when the process and each series began changes. (What is being
+    /// computed goes on.)
+    Restart(NonZeroU64),
+    /// `/metrics` shows what happened only so much later.
+    PublishDelay {
+        /// How much.
+        delay: Duration,
+        /// Of which families alone; of all without.
+        of: Option<Published>,
+    },
+    /// Somebody else's requests, so many in a thousand seconds, at random
+    /// moments: counted in `/metrics` and in the GPUs' power like any other, in
+    /// `/truth` apart.
+    ForeignTraffic(NonZeroU64),
+    /// So many processes behind one address, each with counters of its own:
+    /// requests and scrapes go to them in turn.
+    Replicas(NonZeroU64),
+    /// The GPUs' energy counters move only so often.
+    EnergyTick(Duration),
+    /// The GPU exporter reads its GPUs only so often.
+    GpuRefresh(Duration),
+    /// The GPU exporter answers, but shows nothing newer than so long after the
+    /// start.
+    GpuFrozen(Duration),
+    /// The GPUs' idle power rises by so many milliwatts a second.
+    IdleDrift(i64),
+}
+
+/// Which families are published together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// Those that are counted when a request is over.
+    Requests,
+    /// Those that are counted with its tokens: prompt, output, time to first
+    /// token, time between tokens.
+    Tokens,
 }
 
 /// Where a scrape goes.
@@ -71,6 +111,9 @@ pub enum ExporterFault {
     Trickle(NonZeroU64),
     /// So much later.
     Delay(Duration),
+    /// Later by a time drawn evenly from this range, seeded by the number of the
+    /// scrape. What is shown was read at a random moment of that time.
+    Jitter(Duration, Duration),
     /// After this many good answers by closing the connection.
     DieAfter(u64),
 }
@@ -117,8 +160,12 @@ impl Hazard {
         ("metrics-huge[:200MB]", "/metrics answers with so many bytes"),
         ("metrics-trickle[:100]", "/metrics answers at so many bytes a second"),
         ("metrics-delay[:2s]", "/metrics answers so much later"),
+        (
+            "metrics-jitter[:50ms-400ms]",
+            "/metrics answers later by a random time, and shows a random moment of it",
+        ),
         ("metrics-die-after:N", "/metrics closes the connection after N good answers"),
-        ("gpu-…", "the same eight for /gpu/metrics"),
+        ("gpu-…", "the same nine for /gpu/metrics"),
         ("status-NNN", "the API answers with status NNN, 400 to 599"),
         ("stall-mid-stream[:after=3]", "stops sending after so many tokens"),
         ("cut-mid-stream[:after=3]", "closes the connection after so many tokens"),
@@ -134,7 +181,86 @@ impl Hazard {
         ("not-ready[:3s]", "answers 503 for so long, or for ever"),
         ("refuse-after:N", "closes the port after N API requests"),
         ("reset-counters:N", "the counters fall back to 0 after N finished requests"),
+        ("restart:N", "the same, and /metrics says that another process began then"),
+        (
+            "publish-delay[:1.5s]",
+            "/metrics shows what happened so much later; with `of=requests` or `of=tokens` that \
+             group of families alone",
+        ),
+        ("foreign-traffic[:2]", "somebody else sends so many requests a second"),
+        (
+            "replicas:N",
+            "N processes behind one address, taken in turn; each alone at /replica/1/metrics and \
+             so on",
+        ),
+        ("energy-tick[:100ms]", "the GPUs' energy counters move only so often"),
+        ("gpu-refresh[:10s]", "/gpu/metrics shows what the GPUs were at the last so many seconds"),
+        ("gpu-frozen[:0s]", "/gpu/metrics shows nothing newer than so long after the start"),
+        ("idle-drift[:5]", "the GPUs' idle power rises by so many watts a second"),
     ];
+}
+
+/// What the hazards do to the engine and its books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct EngineFaults {
+    /// The counters fall to zero after so many finished requests.
+    pub(crate) reset_after: Option<u64>,
+    /// And the process is another one.
+    pub(crate) restart_after: Option<u64>,
+    /// Somebody else's requests in a thousand seconds.
+    pub(crate) foreign: Option<NonZeroU64>,
+    /// Replaces the configured publish delay of that group of families.
+    pub(crate) requests_lag: Option<Duration>,
+    pub(crate) tokens_lag: Option<Duration>,
+}
+
+/// What the hazards do to the engine and its books.
+pub(crate) fn engine_faults(hazards: &[Hazard]) -> EngineFaults {
+    let mut faults = EngineFaults::default();
+    for hazard in hazards {
+        match hazard {
+            Hazard::ResetCounters(after) => faults.reset_after = Some(after.get()),
+            Hazard::Restart(after) => faults.restart_after = Some(after.get()),
+            Hazard::ForeignTraffic(rate) => faults.foreign = Some(*rate),
+            Hazard::PublishDelay { delay, of } => {
+                if *of != Some(Published::Tokens) {
+                    faults.requests_lag = Some(*delay);
+                }
+                if *of != Some(Published::Requests) {
+                    faults.tokens_lag = Some(*delay);
+                }
+            }
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// How many processes are behind the address.
+pub(crate) fn replicas(hazards: &[Hazard]) -> u64 {
+    let mut named = hazards.iter().filter_map(|hazard| match hazard {
+        Hazard::Replicas(n) => Some(n.get()),
+        _ => None,
+    });
+    named.next_back().unwrap_or(1).min(MOST_REPLICAS)
+}
+
+/// The most processes behind one address.
+pub(crate) const MOST_REPLICAS: u64 = 64;
+
+/// Writes into the configuration what a hazard says of the GPUs.
+pub(crate) fn apply_to(config: &mut ServerConfig) {
+    for hazard in &config.hazards {
+        match hazard {
+            Hazard::EnergyTick(tick) => config.energy_tick = *tick,
+            Hazard::GpuRefresh(period) => config.gpu_refresh = *period,
+            Hazard::GpuFrozen(after) => config.gpu_frozen_after = Some(*after),
+            Hazard::IdleDrift(milliwatts) => {
+                config.idle_drift_w_per_s = *milliwatts as f64 / 1000.0;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What befalls one API request.
@@ -217,10 +343,6 @@ pub(crate) fn scrape_faults(
         Hazard::Exporter { exporter, fault, every } if *exporter == of => {
             nth.is_multiple_of(every.get()).then_some(*fault)
         }
-        Hazard::Exporter { .. }
-        | Hazard::Api { .. }
-        | Hazard::NotReady { .. }
-        | Hazard::RefuseAfter(_)
-        | Hazard::ResetCounters(_) => None,
+        _ => None,
     })
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{ApiFault, Exporter, ExporterFault, Hazard};
+use super::{ApiFault, Exporter, ExporterFault, Hazard, MOST_REPLICAS, Published};
 
 /// A text that names no hazard, or names one wrongly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,12 @@ pub struct HazardError {
 
 /// Tokens before a stream is struck, where no count is given.
 const AFTER: u32 = 3;
+/// Foreign requests in a thousand seconds, where no rate is given.
+const FOREIGN: NonZeroU64 = NonZeroU64::MIN.saturating_add(1999);
+/// The most foreign requests in a thousand seconds.
+const MOST_FOREIGN: u64 = 1_000_000;
+/// The steepest drift of idle power, in milliwatts a second.
+const STEEPEST_DRIFT: i64 = 1_000_000;
 /// The longest padding of an event; it is built in memory.
 const BIGGEST_EVENT: u64 = 64 << 20;
 
@@ -105,14 +111,82 @@ const TIMES: [(&str, u64); 4] = [("ms", 1_000_000), ("us", 1_000), ("ns", 1), ("
 
 /// A whole number and one of `units`; `bare` multiplies one without a unit.
 fn with_unit(text: &str, units: &[(&str, u64)], bare: u64) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, unit) = text.split_at(digits);
     let factor = if unit.is_empty() {
         bare
     } else {
         units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1
     };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    let Some((whole, fraction)) = number.split_once('.') else {
+        return number.parse::<u64>().ok()?.checked_mul(factor);
+    };
+    // A fraction counts down to the smallest unit and must not be finer.
+    let digits = u32::try_from(fraction.len()).ok()?;
+    let part = u128::from(fraction.parse::<u64>().ok()?) * u128::from(factor);
+    let scale = 10_u128.checked_pow(digits)?;
+    if !part.is_multiple_of(scale) {
+        return None;
+    }
+    let part = u64::try_from(part / scale).ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(part)
+}
+
+/// A number in thousandths.
+fn thousandths(text: &str) -> Option<i64> {
+    let value: f64 = text.parse().ok()?;
+    let thousandths = (value * 1000.0).round();
+    // The multiplication rounds; a number with finer digits is off by far more.
+    let exact = (thousandths / 1000.0 - value).abs() <= value.abs() * f64::EPSILON;
+    (thousandths.abs() <= 1e12 && exact).then_some(thousandths as i64)
+}
+
+/// Requests a second, in thousandths.
+fn rate(text: &str) -> Parsed<NonZeroU64> {
+    let rate =
+        thousandths(text).and_then(|rate| u64::try_from(rate).ok()).and_then(NonZeroU64::new);
+    rate.filter(|rate| rate.get() <= MOST_FOREIGN).ok_or_else(|| {
+        format!(
+            "`{text}` is no rate; write requests a second, from 0.001 to {}",
+            MOST_FOREIGN / 1000
+        )
+    })
+}
+
+/// Watts a second, in thousandths.
+fn drift(text: &str) -> Parsed<i64> {
+    let drift = thousandths(text).filter(|drift| drift.abs() <= STEEPEST_DRIFT);
+    drift.ok_or_else(|| {
+        format!("`{text}` is no drift; write watts a second, from -1000 to 1000, as in `:5`")
+    })
+}
+
+fn processes(text: &str) -> Parsed<NonZeroU64> {
+    let n = positive(text)?;
+    if n.get() > MOST_REPLICAS {
+        return Err(format!("there can be at most {MOST_REPLICAS} replicas"));
+    }
+    Ok(n)
+}
+
+/// Two times, the first not above the second.
+fn times(text: &str) -> Parsed<(Duration, Duration)> {
+    let (low, high) = text
+        .split_once('-')
+        .ok_or_else(|| format!("`{text}` is no range of times; write it like `50ms-400ms`"))?;
+    let (low, high) = (time(low)?, time(high)?);
+    if low > high {
+        return Err(format!("`{text}` falls; write the shorter time first"));
+    }
+    Ok((low, high))
+}
+
+fn published(text: &str) -> Parsed<Published> {
+    match text {
+        "requests" => Ok(Published::Requests),
+        "tokens" => Ok(Published::Tokens),
+        _ => Err(format!("`of={text}` names no families; write `of=requests` or `of=tokens`")),
+    }
 }
 
 fn size(text: &str) -> Parsed<u64> {
@@ -139,6 +213,11 @@ fn exporter_fault(name: &str, args: &mut Args<'_>) -> Parsed<Option<ExporterFaul
             ExporterFault::Trickle(rate)
         }
         "delay" => ExporterFault::Delay(args.plain_or(Duration::from_secs(2), time)?),
+        "jitter" => {
+            let (low, high) =
+                args.plain_or((Duration::from_millis(50), Duration::from_millis(400)), times)?;
+            ExporterFault::Jitter(low, high)
+        }
         "die-after" => ExporterFault::DieAfter(args.required(count)?),
         _ => return Ok(None),
     }))
@@ -185,6 +264,17 @@ fn parse(text: &str) -> Parsed<Hazard> {
         "not-ready" => Hazard::NotReady { lasting: args.plain.take().map(time).transpose()? },
         "refuse-after" => Hazard::RefuseAfter(args.required(positive)?),
         "reset-counters" => Hazard::ResetCounters(args.required(positive)?),
+        "restart" => Hazard::Restart(args.required(positive)?),
+        "publish-delay" => Hazard::PublishDelay {
+            delay: args.plain_or(Duration::from_millis(1500), time)?,
+            of: args.named("of").map(published).transpose()?,
+        },
+        "foreign-traffic" => Hazard::ForeignTraffic(args.plain_or(FOREIGN, rate)?),
+        "replicas" => Hazard::Replicas(args.required(processes)?),
+        "energy-tick" => Hazard::EnergyTick(args.plain_or(Duration::from_millis(100), time)?),
+        "gpu-refresh" => Hazard::GpuRefresh(args.plain_or(Duration::from_secs(10), time)?),
+        "gpu-frozen" => Hazard::GpuFrozen(args.plain_or(Duration::ZERO, time)?),
+        "idle-drift" => Hazard::IdleDrift(args.plain_or(5000, drift)?),
         _ => {
             let exporter = match name.split_once('-') {
                 Some(("metrics", fault)) => Some((Exporter::Server, fault)),
@@ -253,6 +343,27 @@ impl fmt::Display for Hazard {
             Self::NotReady { lasting } => ("not-ready".to_owned(), lasting.map(show_time), 1),
             Self::RefuseAfter(n) => ("refuse-after".to_owned(), Some(n.to_string()), 1),
             Self::ResetCounters(n) => ("reset-counters".to_owned(), Some(n.to_string()), 1),
+            Self::Restart(n) => ("restart".to_owned(), Some(n.to_string()), 1),
+            Self::PublishDelay { delay, of } => {
+                let of = match of {
+                    None => "",
+                    Some(Published::Requests) => ",of=requests",
+                    Some(Published::Tokens) => ",of=tokens",
+                };
+                ("publish-delay".to_owned(), Some(format!("{}{of}", show_time(*delay))), 1)
+            }
+            Self::ForeignTraffic(rate) => {
+                let rate = rate.get() as f64 / 1000.0;
+                ("foreign-traffic".to_owned(), Some(rate.to_string()), 1)
+            }
+            Self::Replicas(n) => ("replicas".to_owned(), Some(n.to_string()), 1),
+            Self::EnergyTick(tick) => ("energy-tick".to_owned(), Some(show_time(*tick)), 1),
+            Self::GpuRefresh(period) => ("gpu-refresh".to_owned(), Some(show_time(*period)), 1),
+            Self::GpuFrozen(after) => ("gpu-frozen".to_owned(), Some(show_time(*after)), 1),
+            Self::IdleDrift(milliwatts) => {
+                let watts = *milliwatts as f64 / 1000.0;
+                ("idle-drift".to_owned(), Some(watts.to_string()), 1)
+            }
         };
         f.write_str(&name)?;
         let every = (every > 1).then(|| format!("every={every}"));
@@ -270,6 +381,9 @@ fn exporter_text(fault: ExporterFault) -> (&'static str, Option<String>) {
         ExporterFault::Huge(bytes) => ("huge", Some(show(bytes, &SIZES))),
         ExporterFault::Trickle(rate) => ("trickle", Some(show(rate.get(), &SIZES))),
         ExporterFault::Delay(delay) => ("delay", Some(show_time(delay))),
+        ExporterFault::Jitter(low, high) => {
+            ("jitter", Some(format!("{}-{}", show_time(low), show_time(high))))
+        }
         ExporterFault::DieAfter(good) => ("die-after", Some(good.to_string())),
     }
 }

@@ -285,3 +285,102 @@ async fn a_queued_request_starts_on_time_though_nobody_looks_at_the_engine() {
     assert_eq!(server.stop().await.unwrap().total.finished, 3);
     assert!(second.await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn a_jittery_answer_shows_a_moment_of_its_own_time() {
+    let server = start_with(&["metrics-jitter:20ms-60ms"]).await;
+    let mut client = Client::to(&server).await;
+    for _ in 0..3 {
+        let before = server.truth().uptime_s;
+        let text = client.get("/metrics").await.unwrap().text();
+        let after = server.truth().uptime_s;
+        assert!(after - before >= 0.02);
+        // Processor seconds grow with the uptime: 0.02 a second, and 0.001 a scrape.
+        let scrapes = sum(&text, "python_gc_objects_collected_total", "\"2\"");
+        let uptime = (sum(&text, "process_cpu_seconds_total", "") - scrapes * 0.001) / 0.02;
+        assert!((before - 1e-6..=after + 1e-6).contains(&uptime), "{before} {uptime} {after}");
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_changes_what_says_when_the_process_began() {
+    let server = start_with(&["restart:2"]).await;
+    let mut client = Client::to(&server).await;
+    let mut shown = Vec::new();
+    for n in 0..4 {
+        client.chat("a b", 2).await.unwrap();
+        let text = client.get("/metrics").await.unwrap().text();
+        let began = sum(&text, "process_start_time_seconds", "");
+        assert_eq!(sum(&text, "vllm:prompt_tokens_created", ""), began);
+        shown.push((began, sum(&text, "vllm:request_success_total", "")));
+        assert_eq!(server.truth().total.finished, n + 1);
+    }
+    let counts: Vec<f64> = shown.iter().map(|(_, count)| *count).collect();
+    assert_eq!(counts, [1.0, 0.0, 1.0, 2.0]);
+    assert!(shown[1].0 > shown[0].0 && shown[1].0 == shown[3].0, "{shown:?}");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn replicas_take_turns_and_each_has_a_page_of_its_own() {
+    let server = start_with(&["replicas:3"]).await;
+    let mut client = Client::to(&server).await;
+    for _ in 0..4 {
+        client.chat("a", 1).await.unwrap();
+    }
+    let mut finished = Vec::new();
+    let mut began = Vec::new();
+    for path in ["/replica/1/metrics", "/replica/2/metrics", "/replica/3/metrics"] {
+        let text = client.get(path).await.unwrap().text();
+        finished.push(sum(&text, "vllm:request_success_total", ""));
+        began.push(sum(&text, "process_start_time_seconds", ""));
+    }
+    assert_eq!(finished, [2.0, 1.0, 1.0]);
+    assert!(began[0] > began[1] && began[1] > began[2]);
+    // Behind the one address the answers come from each in turn.
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        let text = client.get("/metrics").await.unwrap().text();
+        seen.push(sum(&text, "process_start_time_seconds", ""));
+    }
+    assert!(seen[0] != seen[1] && seen[1] != seen[2]);
+    assert_eq!(seen[..3], seen[3..]);
+    assert_eq!(client.get("/replica/4/metrics").await.unwrap().status, 404);
+    assert_eq!(client.get("/replica/0/metrics").await.unwrap().status, 404);
+    let truth = server.truth();
+    assert_eq!((truth.total.finished, truth.gpus.len()), (4, 3));
+    let gpus = client.get("/gpu/metrics").await.unwrap().text();
+    for (n, gpu) in truth.gpus.iter().enumerate() {
+        let label = format!("gpu=\"{n}\",UUID=\"{}\"", gpu.uuid);
+        assert!(gpus.contains(&label), "{label}");
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn foreign_traffic_runs_without_a_client() {
+    let server = start_with(&["foreign-traffic:200"]).await;
+    let seen = loop {
+        let truth = server.truth();
+        if truth.foreign.finished >= 3 {
+            break truth;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(seen.total, Tally::default());
+    let text = Client::to(&server).await.get("/metrics").await.unwrap().text();
+    assert!(sum(&text, "vllm:request_success_total", "") >= seen.foreign.finished as f64);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn tokens_can_be_published_after_their_request() {
+    let server = start_with(&["publish-delay:3600s,of=tokens"]).await;
+    let mut client = Client::to(&server).await;
+    client.chat("a b", 3).await.unwrap();
+    let text = client.get("/metrics").await.unwrap().text();
+    assert_eq!(sum(&text, "vllm:request_success_total", ""), 1.0);
+    assert_eq!(sum(&text, "vllm:generation_tokens_total", ""), 0.0);
+    server.stop().await.unwrap();
+}
