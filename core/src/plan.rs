@@ -3,8 +3,11 @@
 //! A [`RunPlan`] can only be made by [`RunPlan::new`], so that a machine never
 //! meets a contradiction.
 
+mod inputs;
+
 use core::time::Duration;
 
+pub use inputs::{Inputs, MAX_ITEMS, MAX_TURNS, MAX_TURNS_OF_ONE, Schedule, Sessions};
 use serde::{Deserialize, Serialize};
 
 use crate::id::PhaseId;
@@ -55,6 +58,13 @@ pub enum Arrival {
         /// The process.
         #[serde(flatten)]
         process: ArrivalProcess,
+        /// At most this many in flight; arrivals beyond it wait and keep their
+        /// planned times.
+        max_concurrency: Option<u32>,
+    },
+    /// Open loop: the planned times of the input's trace
+    /// ([`Inputs::schedule`]), from the phase's start.
+    Fixed {
         /// At most this many in flight; arrivals beyond it wait and keep their
         /// planned times.
         max_concurrency: Option<u32>,
@@ -142,6 +152,9 @@ pub struct PhasePlan {
     /// leaves them until the request timeout ends them.
     #[serde(with = "crate::time::seconds::option")]
     pub grace: Option<Duration>,
+    /// Begin at most this many sessions; only where the input has sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_sessions: Option<u32>,
 }
 
 /// The gates.
@@ -232,6 +245,10 @@ pub struct PhaseSpec {
     /// See [`PhasePlan::grace`]; where not given, 30 s for a phase with a
     /// duration and no limit for one without.
     pub grace: Option<Duration>,
+    /// Send at the times of the input's trace.
+    pub fixed_schedule: bool,
+    /// Stop after this many sessions.
+    pub sessions: Option<u64>,
 }
 
 impl PhaseSpec {
@@ -249,6 +266,8 @@ impl PhaseSpec {
             duration: None,
             ramp: None,
             grace: None,
+            fixed_schedule: false,
+            sessions: None,
         }
     }
 
@@ -259,6 +278,7 @@ impl PhaseSpec {
             Arrival::Rate { rate, process, max_concurrency } => {
                 (max_concurrency, Some(rate), Some(process))
             }
+            Arrival::Fixed { max_concurrency } => (max_concurrency, None, None),
         };
         Self {
             name: phase.name.clone(),
@@ -271,6 +291,8 @@ impl PhaseSpec {
             duration: phase.stop.duration(),
             ramp: Some(phase.ramp),
             grace: phase.grace,
+            fixed_schedule: matches!(phase.arrival, Arrival::Fixed { .. }),
+            sessions: phase.most_sessions.map(u64::from),
         }
     }
 }
@@ -301,6 +323,8 @@ pub struct RunPlan {
     phases: Vec<PhasePlan>,
     gate: GatePlan,
     limits: Limits,
+    #[serde(skip_serializing_if = "Inputs::is_empty")]
+    inputs: Inputs,
 }
 
 /// A plan as it was read.
@@ -310,13 +334,15 @@ struct Unchecked {
     phases: Vec<PhasePlan>,
     gate: GatePlan,
     limits: Limits,
+    #[serde(default)]
+    inputs: Inputs,
 }
 
 impl TryFrom<Unchecked> for RunPlan {
     type Error = PlanError;
     fn try_from(read: Unchecked) -> Result<Self, PlanError> {
         let specs = read.phases.iter().map(PhaseSpec::of).collect();
-        let plan = Self::new(read.seed, specs, read.gate, read.limits)?;
+        let plan = Self::with_inputs(read.seed, specs, read.gate, read.limits, read.inputs)?;
         match plan.phases.iter().zip(&read.phases).position(|(made, read)| made != read) {
             None => Ok(plan),
             Some(index) => Err(PlanError::new(
@@ -338,7 +364,8 @@ pub const MAX_REQUESTS: u64 = u32::MAX as u64;
 pub const MAX_PHASES: usize = 10_000;
 
 impl RunPlan {
-    /// Checks `phases` and makes a plan of them.
+    /// Checks `phases` and makes a plan of them, with prompts that never run
+    /// out.
     ///
     /// # Errors
     /// The first contradiction, with its key and remedy.
@@ -348,7 +375,22 @@ impl RunPlan {
         gate: GatePlan,
         limits: Limits,
     ) -> Result<Self, PlanError> {
+        Self::with_inputs(seed, phases, gate, limits, Inputs::default())
+    }
+
+    /// The same with what the run's input says.
+    ///
+    /// # Errors
+    /// The first contradiction, with its key and remedy.
+    pub fn with_inputs(
+        seed: u64,
+        phases: Vec<PhaseSpec>,
+        gate: GatePlan,
+        limits: Limits,
+        inputs: Inputs,
+    ) -> Result<Self, PlanError> {
         check_gate(&gate)?;
+        inputs.check()?;
         if phases.is_empty() {
             return Err(PlanError::new("phases", "is empty", "give at least one phase"));
         }
@@ -366,9 +408,9 @@ impl RunPlan {
                     "give every phase its own name",
                 ));
             }
-            planned.push(check_phase(&root, index, spec)?);
+            planned.push(check_phase(&root, index, spec, &inputs)?);
         }
-        Ok(Self { seed, phases: planned, gate, limits })
+        Ok(Self { seed, phases: planned, gate, limits, inputs })
     }
 
     /// The run's seed.
@@ -394,6 +436,12 @@ impl RunPlan {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
+
+    /// What the run's input says.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
 }
 
 fn check_gate(gate: &GatePlan) -> Result<(), PlanError> {
@@ -411,7 +459,12 @@ fn check_gate(gate: &GatePlan) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, PlanError> {
+fn check_phase(
+    root: &Seed,
+    index: usize,
+    mut spec: PhaseSpec,
+    inputs: &Inputs,
+) -> Result<PhasePlan, PlanError> {
     let at = |key: &str| format!("phases[{index}].{key}");
     if spec.name.trim().is_empty() {
         return Err(PlanError::new(at("name"), "is empty", "give the phase a name"));
@@ -423,7 +476,8 @@ fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, 
             "remove it, or put a phase before it",
         ));
     }
-    let arrival = check_arrival(&at, &spec)?;
+    let most_sessions = check_sessions(&at, &mut spec, inputs)?;
+    let arrival = check_arrival(&at, &mut spec, inputs)?;
     let stop = check_stop(&at, &spec)?;
     let grace = spec.grace.or(spec.duration.map(|_| DEFAULT_GRACE));
     Ok(PhasePlan {
@@ -435,12 +489,68 @@ fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, 
         stop,
         ramp: spec.ramp.unwrap_or_default(),
         grace,
+        most_sessions,
     })
 }
 
-fn check_arrival(at: &impl Fn(&str) -> String, spec: &PhaseSpec) -> Result<Arrival, PlanError> {
+/// The most sessions of a phase; with them its requests are bounded too.
+fn check_sessions(
+    at: &impl Fn(&str) -> String,
+    spec: &mut PhaseSpec,
+    inputs: &Inputs,
+) -> Result<Option<u32>, PlanError> {
+    let Some(most) = spec.sessions else { return Ok(None) };
+    let Some(sessions) = &inputs.sessions else {
+        let problem = "the input has no sessions to count";
+        let remedy = "give an input of conversations, or count requests";
+        return Err(PlanError::new(at("sessions"), problem, remedy));
+    };
+    if most == 0 {
+        return Err(PlanError::new(at("sessions"), "is 0", "give at least 1"));
+    }
+    let Ok(most_sessions) = u32::try_from(most) else {
+        let remedy = format!("give at most {MAX_REQUESTS}");
+        return Err(PlanError::new(at("sessions"), "is too many for one phase", remedy));
+    };
+    if spec.requests.is_none() && spec.duration.is_none() {
+        spec.requests = Some(sessions.most_turns(most).min(MAX_REQUESTS));
+    }
+    Ok(Some(most_sessions))
+}
+
+fn check_fixed(
+    at: &impl Fn(&str) -> String,
+    spec: &mut PhaseSpec,
+    inputs: &Inputs,
+) -> Result<Arrival, PlanError> {
+    let Some(schedule) = &inputs.schedule else {
+        let remedy = "give a trace whose lines have a timestamp, or remove fixed_schedule";
+        return Err(PlanError::new(at("fixed_schedule"), "the input has no schedule", remedy));
+    };
+    let problem = "the trace says when requests are sent";
+    if spec.request_rate.is_some() || spec.arrival.is_some() {
+        let remedy = "remove the rate and its arrival process, or fixed_schedule";
+        return Err(PlanError::new(at("fixed_schedule"), problem, remedy));
+    }
+    if spec.ramp.is_some_and(|ramp| !ramp.is_zero()) {
+        return Err(PlanError::new(at("ramp"), problem, "remove ramp, or fixed_schedule"));
+    }
+    if spec.requests.is_none() && spec.duration.is_none() {
+        spec.requests = Some(schedule.len() as u64);
+    }
+    Ok(Arrival::Fixed { max_concurrency: spec.concurrency })
+}
+
+fn check_arrival(
+    at: &impl Fn(&str) -> String,
+    spec: &mut PhaseSpec,
+    inputs: &Inputs,
+) -> Result<Arrival, PlanError> {
     if spec.concurrency == Some(0) {
         return Err(PlanError::new(at("concurrency"), "is 0", "give at least 1"));
+    }
+    if spec.fixed_schedule {
+        return check_fixed(at, spec, inputs);
     }
     let Some(rate) = spec.request_rate else {
         if spec.arrival.is_some() {
