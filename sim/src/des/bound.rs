@@ -48,7 +48,7 @@ fn phase(plan: &RunPlan, index: usize, request: u64) -> Duration {
     let requests = phase.stop.requests().unwrap_or_default();
     let slots = match phase.arrival {
         Arrival::Concurrency { .. } => phase.ramp,
-        Arrival::Rate { .. } => Duration::ZERO,
+        Arrival::Rate { .. } | Arrival::Fixed { .. } => Duration::ZERO,
     };
     let in_turn = Duration::from_nanos(request.saturating_mul(requests)) + slots + lost;
     let sending = phase.stop.duration().map_or(in_turn, |duration| duration.min(in_turn));

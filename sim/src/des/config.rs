@@ -284,6 +284,9 @@ impl fmt::Display for Config {
                 Arrival::Rate { rate, max_concurrency, .. } => {
                     format!("rate {rate}/s, at most {max_concurrency:?} in flight")
                 }
+                Arrival::Fixed { max_concurrency } => {
+                    format!("fixed schedule, at most {max_concurrency:?} in flight")
+                }
             };
             let stop = (phase.stop.requests(), phase.stop.duration());
             writeln!(

@@ -242,12 +242,10 @@ impl Common {
             extra_inputs: serde_json::Map::new(),
         };
         let input = InputConfig {
-            isl: 16,
             isl_stddev: 4.0,
-            osl: Some(8),
             osl_stddev: 3.0,
             ignore_eos: true,
-            file: None,
+            ..InputConfig::synthetic(16, Some(8))
         };
         let prompts = prompts::prompts(&input, endpoint.kind, self.scenario.plan.seed())?;
         let model = self.scenario.server.model.clone();
