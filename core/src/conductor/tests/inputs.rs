@@ -5,7 +5,6 @@ use core::time::Duration;
 use super::rig::{MS, Rig, S, closed};
 use crate::conductor::SessionCounts;
 use crate::conductor::lifecycle::RunState;
-use crate::machine::Machine;
 use crate::plan::{GatePlan, Inputs, Limits, PhaseKind, PhaseSpec, RunPlan, Schedule, Sessions};
 use crate::record::{Credit, CreditEnd, Item};
 use crate::time::Tick;
