@@ -5,6 +5,7 @@
 //! - `happy`: what must be seen when nothing goes wrong.
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
+//! - `inputs`: histories, schedules, prompts that do not repeat.
 //! - `nvml`: GPUs through NVML's C ABI.
 //! - `faults`: servers that refuse, stall, cut, and answer nonsense.
 //! - `report`: the page of a run, finished or killed.
@@ -15,6 +16,7 @@ mod exporters;
 mod faults;
 mod happy;
 mod harness;
+mod inputs;
 mod nvml;
 mod report;
 mod signals;

@@ -58,7 +58,8 @@ pub(super) fn object(line: &str) -> Result<Map<String, Value>, Wrong> {
     }
     serde_json::from_str(line).map_err(|e| {
         (
-            format!("is not a JSON object: {e}"),
+            // The line that it names is that of this one line.
+            format!("is not a JSON object: {}", e.to_string().replace(" line 1 column", " column")),
             "give one JSON object a line, e.g. {\"prompt\": \"…\"}",
         )
     })

@@ -105,6 +105,11 @@ impl Dataset {
         input: &InputConfig,
     ) -> Result<Self, DatasetError> {
         let path = &file.path;
+        if file.format == InputFormat::Conversation && input.schedule.is_some() {
+            let problem = "conversations cannot be sent by a fixed schedule".to_owned();
+            let remedy = "remove --fixed-schedule: their turns follow the answers and think times";
+            return Err(error(path, None, (problem, remedy)));
+        }
         let text = file::read(path)?;
         let mut skipped = Vec::new();
         let mut entries = match file.format {
@@ -150,11 +155,6 @@ impl Dataset {
             | InputFormat::Sharegpt
             | InputFormat::Mooncake => None,
         };
-        if sessions.is_some() && schedule.is_some() {
-            let problem = "conversations cannot be sent by a fixed schedule".to_owned();
-            let remedy = "remove --fixed-schedule: their turns follow the answers and think times";
-            return Err(error(path, None, (problem, remedy)));
-        }
         Ok(Self { entries, skipped, schedule, sessions })
     }
 
@@ -235,11 +235,7 @@ fn schedule(
     entries.sort_by(|(_, a), (_, b)| at(a).total_cmp(&at(b)));
     let Some((_, first)) = entries.first() else {
         let problem = "has no line within the schedule's window".to_owned();
-        return Err(error(
-            path,
-            None,
-            (problem, "move --fixed-schedule-start-offset or -end-offset"),
-        ));
+        return Err(error(path, None, (problem, "move --schedule-start or --schedule-end")));
     };
     let zero = from.unwrap_or(at(first));
     // The cast saturates.
