@@ -476,7 +476,7 @@ fn check_phase(
             "remove it, or put a phase before it",
         ));
     }
-    let most_sessions = check_sessions(&at, &mut spec, inputs)?;
+    let most_sessions = inputs::check_sessions(&at, &mut spec, inputs)?;
     let arrival = check_arrival(&at, &mut spec, inputs)?;
     let stop = check_stop(&at, &spec)?;
     let grace = spec.grace.or(spec.duration.map(|_| DEFAULT_GRACE));
@@ -493,54 +493,6 @@ fn check_phase(
     })
 }
 
-/// The most sessions of a phase; with them its requests are bounded too.
-fn check_sessions(
-    at: &impl Fn(&str) -> String,
-    spec: &mut PhaseSpec,
-    inputs: &Inputs,
-) -> Result<Option<u32>, PlanError> {
-    let Some(most) = spec.sessions else { return Ok(None) };
-    let Some(sessions) = &inputs.sessions else {
-        let problem = "the input has no sessions to count";
-        let remedy = "give an input of conversations, or count requests";
-        return Err(PlanError::new(at("sessions"), problem, remedy));
-    };
-    if most == 0 {
-        return Err(PlanError::new(at("sessions"), "is 0", "give at least 1"));
-    }
-    let Ok(most_sessions) = u32::try_from(most) else {
-        let remedy = format!("give at most {MAX_REQUESTS}");
-        return Err(PlanError::new(at("sessions"), "is too many for one phase", remedy));
-    };
-    if spec.requests.is_none() && spec.duration.is_none() {
-        spec.requests = Some(sessions.most_turns(most).min(MAX_REQUESTS));
-    }
-    Ok(Some(most_sessions))
-}
-
-fn check_fixed(
-    at: &impl Fn(&str) -> String,
-    spec: &mut PhaseSpec,
-    inputs: &Inputs,
-) -> Result<Arrival, PlanError> {
-    let Some(schedule) = &inputs.schedule else {
-        let remedy = "give a trace whose lines have a timestamp, or remove fixed_schedule";
-        return Err(PlanError::new(at("fixed_schedule"), "the input has no schedule", remedy));
-    };
-    let problem = "the trace says when requests are sent";
-    if spec.request_rate.is_some() || spec.arrival.is_some() {
-        let remedy = "remove the rate and its arrival process, or fixed_schedule";
-        return Err(PlanError::new(at("fixed_schedule"), problem, remedy));
-    }
-    if spec.ramp.is_some_and(|ramp| !ramp.is_zero()) {
-        return Err(PlanError::new(at("ramp"), problem, "remove ramp, or fixed_schedule"));
-    }
-    if spec.requests.is_none() && spec.duration.is_none() {
-        spec.requests = Some(schedule.len() as u64);
-    }
-    Ok(Arrival::Fixed { max_concurrency: spec.concurrency })
-}
-
 fn check_arrival(
     at: &impl Fn(&str) -> String,
     spec: &mut PhaseSpec,
@@ -550,7 +502,7 @@ fn check_arrival(
         return Err(PlanError::new(at("concurrency"), "is 0", "give at least 1"));
     }
     if spec.fixed_schedule {
-        return check_fixed(at, spec, inputs);
+        return inputs::check_fixed(at, spec, inputs);
     }
     let Some(rate) = spec.request_rate else {
         if spec.arrival.is_some() {
@@ -620,83 +572,4 @@ fn check_stop(at: &impl Fn(&str) -> String, spec: &PhaseSpec) -> Result<Stop, Pl
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(name: &str) -> PhaseSpec {
-        let mut spec = PhaseSpec::new(name, PhaseKind::Profiling);
-        spec.concurrency = Some(1);
-        spec.requests = Some(1);
-        spec
-    }
-
-    fn error(phases: Vec<PhaseSpec>) -> String {
-        match RunPlan::new(0, phases, GatePlan::default(), Limits::default()) {
-            Ok(_) => "no error".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    fn with(change: impl Fn(&mut PhaseSpec)) -> Vec<PhaseSpec> {
-        let mut spec = spec("a");
-        change(&mut spec);
-        vec![spec]
-    }
-
-    #[test]
-    fn a_plan_that_was_tampered_with_cannot_be_read() {
-        let plan = RunPlan::new(3, vec![spec("a")], GatePlan::default(), Limits::default());
-        let json = serde_json::to_string(&plan.clone().unwrap()).unwrap();
-        assert_eq!(serde_json::from_str(&json).ok(), plan.ok());
-        let error = |from: &str, to: &str| {
-            let text = json.replacen(from, to, 1);
-            assert_ne!(text, json, "{from} is not there");
-            serde_json::from_str::<RunPlan>(&text).map_err(|e| e.to_string()).unwrap_err()
-        };
-        assert!(error("\"concurrency\":1", "\"concurrency\":0").contains("concurrency: is 0"));
-        assert!(error("\"name\":\"a\"", "\"name\":\"b\"").contains("phases[0]: is not what"));
-        assert!(error("\"seed\":3", "\"seed\":4").contains("phases[0]: is not what"));
-        assert!(error("\"requests\":1", "\"requests\":0").contains("requests: is 0"));
-    }
-
-    #[test]
-    fn each_contradiction_is_one_error_that_names_key_and_remedy() {
-        let inf = |s: &mut PhaseSpec| {
-            s.request_rate = Some(f64::INFINITY);
-            s.concurrency = None;
-            s.requests = None;
-            s.duration = Some(Duration::from_secs(1));
-        };
-        let errors = [
-            error(vec![]),
-            error(vec![spec("a"), spec("a")]),
-            error(with(|s| s.seamless = true)),
-            error(with(|s| s.name.clear())),
-            error(with(|s| s.requests = None)),
-            error(with(|s| s.requests = Some(0))),
-            error(with(|s| s.duration = Some(Duration::ZERO))),
-            error(with(|s| s.concurrency = Some(0))),
-            error(with(|s| s.concurrency = None)),
-            error(with(|s| s.request_rate = Some(-1.0))),
-            error(with(|s| s.arrival = Some(ArrivalProcess::Poisson))),
-            error(with(inf)),
-        ];
-        insta::assert_snapshot!(errors.join("\n"));
-    }
-
-    #[test]
-    fn a_phase_with_a_duration_has_thirty_seconds_of_grace_unless_told() {
-        let phases = with(|s| s.duration = Some(Duration::from_secs(1)));
-        let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(Some(DEFAULT_GRACE)));
-        let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(None));
-    }
-
-    #[test]
-    fn settling_is_part_of_the_gates_time() {
-        let gate = GatePlan { timeout: Duration::from_secs(1), ..GatePlan::default() };
-        let plan = RunPlan::new(0, vec![spec("a")], gate, Limits::default());
-        assert!(plan.is_err_and(|e| e.path == "gate.settle_timeout"));
-    }
-}
+mod tests;

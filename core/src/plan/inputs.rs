@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanError;
+use super::{Arrival, MAX_REQUESTS, PhaseSpec, PlanError};
 
 /// The most items (prompts, sessions, arrivals of a trace) of an input. With
 /// [`MAX_TURNS`] it bounds the plan, which is held in memory and written into
@@ -223,6 +223,55 @@ impl From<Schedule> for Vec<u64> {
         let mut last = 0;
         schedule.0.iter().map(|at| at.saturating_sub(core::mem::replace(&mut last, *at))).collect()
     }
+}
+
+/// The most sessions of a phase; with them its requests are bounded too.
+pub(super) fn check_sessions(
+    at: &impl Fn(&str) -> String,
+    spec: &mut PhaseSpec,
+    inputs: &Inputs,
+) -> Result<Option<u32>, PlanError> {
+    let Some(most) = spec.sessions else { return Ok(None) };
+    let Some(sessions) = &inputs.sessions else {
+        let problem = "the input has no sessions to count";
+        let remedy = "give an input of conversations, or count requests";
+        return Err(PlanError::new(at("sessions"), problem, remedy));
+    };
+    if most == 0 {
+        return Err(PlanError::new(at("sessions"), "is 0", "give at least 1"));
+    }
+    let Ok(most_sessions) = u32::try_from(most) else {
+        let remedy = format!("give at most {MAX_REQUESTS}");
+        return Err(PlanError::new(at("sessions"), "is too many for one phase", remedy));
+    };
+    if spec.requests.is_none() && spec.duration.is_none() {
+        spec.requests = Some(sessions.most_turns(most).min(MAX_REQUESTS));
+    }
+    Ok(Some(most_sessions))
+}
+
+/// The arrivals of a phase with a fixed schedule.
+pub(super) fn check_fixed(
+    at: &impl Fn(&str) -> String,
+    spec: &mut PhaseSpec,
+    inputs: &Inputs,
+) -> Result<Arrival, PlanError> {
+    let Some(schedule) = &inputs.schedule else {
+        let remedy = "give a trace whose lines have a timestamp, or remove fixed_schedule";
+        return Err(PlanError::new(at("fixed_schedule"), "the input has no schedule", remedy));
+    };
+    let problem = "the trace says when requests are sent";
+    if spec.request_rate.is_some() || spec.arrival.is_some() {
+        let remedy = "remove the rate and its arrival process, or fixed_schedule";
+        return Err(PlanError::new(at("fixed_schedule"), problem, remedy));
+    }
+    if spec.ramp.is_some_and(|ramp| !ramp.is_zero()) {
+        return Err(PlanError::new(at("ramp"), problem, "remove ramp, or fixed_schedule"));
+    }
+    if spec.requests.is_none() && spec.duration.is_none() {
+        spec.requests = Some(schedule.len() as u64);
+    }
+    Ok(Arrival::Fixed { max_concurrency: spec.concurrency })
 }
 
 #[cfg(test)]
