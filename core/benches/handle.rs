@@ -20,7 +20,7 @@ use phasegate_core::message::{
     Register, ServiceStatus, Tally,
 };
 use phasegate_core::plan::{GatePlan, Limits, PhaseKind, PhaseSpec, RunPlan};
-use phasegate_core::record::{Credit, CreditEnd, CreditReturn, Outcome, RequestRecord};
+use phasegate_core::record::{Credit, CreditEnd, CreditReturn, Item, Outcome, RequestRecord};
 use phasegate_core::setup::Settings;
 use phasegate_core::time::Tick;
 
@@ -239,8 +239,12 @@ fn journal(c: &mut Criterion) {
                 let at = Tick(u64::from(number) * 1_000);
                 let input = ConductorInput::Returned(record(number).credit_return());
                 let id = CreditId { phase: 0, number: number.wrapping_add(IN_FLIGHT) };
-                let effect =
-                    ConductorEffect::Issue(Credit { id, planned: at, deadline: Tick::NEVER });
+                let effect = ConductorEffect::Issue(Credit {
+                    id,
+                    planned: at,
+                    deadline: Tick::NEVER,
+                    item: Item::default(),
+                });
                 let kind = Kind::Input(encode_input(&input).unwrap());
                 let effects = digest(&[effect]).unwrap();
                 encoder.push(&Entry { node: 1, at, kind, effects }, &mut out).unwrap();

@@ -3,8 +3,11 @@
 //! A [`RunPlan`] can only be made by [`RunPlan::new`], so that a machine never
 //! meets a contradiction.
 
+mod inputs;
+
 use core::time::Duration;
 
+pub use inputs::{Inputs, MAX_ITEMS, MAX_TURNS, MAX_TURNS_OF_ONE, Schedule, Sessions};
 use serde::{Deserialize, Serialize};
 
 use crate::id::PhaseId;
@@ -55,6 +58,13 @@ pub enum Arrival {
         /// The process.
         #[serde(flatten)]
         process: ArrivalProcess,
+        /// At most this many in flight; arrivals beyond it wait and keep their
+        /// planned times.
+        max_concurrency: Option<u32>,
+    },
+    /// Open loop: the planned times of the input's trace
+    /// ([`Inputs::schedule`]), from the phase's start.
+    Fixed {
         /// At most this many in flight; arrivals beyond it wait and keep their
         /// planned times.
         max_concurrency: Option<u32>,
@@ -142,6 +152,9 @@ pub struct PhasePlan {
     /// leaves them until the request timeout ends them.
     #[serde(with = "crate::time::seconds::option")]
     pub grace: Option<Duration>,
+    /// Begin at most this many sessions; only where the input has sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_sessions: Option<u32>,
 }
 
 /// The gates.
@@ -232,6 +245,10 @@ pub struct PhaseSpec {
     /// See [`PhasePlan::grace`]; where not given, 30 s for a phase with a
     /// duration and no limit for one without.
     pub grace: Option<Duration>,
+    /// Send at the times of the input's trace.
+    pub fixed_schedule: bool,
+    /// Stop after this many sessions.
+    pub sessions: Option<u64>,
 }
 
 impl PhaseSpec {
@@ -249,6 +266,8 @@ impl PhaseSpec {
             duration: None,
             ramp: None,
             grace: None,
+            fixed_schedule: false,
+            sessions: None,
         }
     }
 
@@ -259,6 +278,7 @@ impl PhaseSpec {
             Arrival::Rate { rate, process, max_concurrency } => {
                 (max_concurrency, Some(rate), Some(process))
             }
+            Arrival::Fixed { max_concurrency } => (max_concurrency, None, None),
         };
         Self {
             name: phase.name.clone(),
@@ -271,6 +291,8 @@ impl PhaseSpec {
             duration: phase.stop.duration(),
             ramp: Some(phase.ramp),
             grace: phase.grace,
+            fixed_schedule: matches!(phase.arrival, Arrival::Fixed { .. }),
+            sessions: phase.most_sessions.map(u64::from),
         }
     }
 }
@@ -301,6 +323,8 @@ pub struct RunPlan {
     phases: Vec<PhasePlan>,
     gate: GatePlan,
     limits: Limits,
+    #[serde(skip_serializing_if = "Inputs::is_empty")]
+    inputs: Inputs,
 }
 
 /// A plan as it was read.
@@ -310,13 +334,15 @@ struct Unchecked {
     phases: Vec<PhasePlan>,
     gate: GatePlan,
     limits: Limits,
+    #[serde(default)]
+    inputs: Inputs,
 }
 
 impl TryFrom<Unchecked> for RunPlan {
     type Error = PlanError;
     fn try_from(read: Unchecked) -> Result<Self, PlanError> {
         let specs = read.phases.iter().map(PhaseSpec::of).collect();
-        let plan = Self::new(read.seed, specs, read.gate, read.limits)?;
+        let plan = Self::with_inputs(read.seed, specs, read.gate, read.limits, read.inputs)?;
         match plan.phases.iter().zip(&read.phases).position(|(made, read)| made != read) {
             None => Ok(plan),
             Some(index) => Err(PlanError::new(
@@ -338,7 +364,8 @@ pub const MAX_REQUESTS: u64 = u32::MAX as u64;
 pub const MAX_PHASES: usize = 10_000;
 
 impl RunPlan {
-    /// Checks `phases` and makes a plan of them.
+    /// Checks `phases` and makes a plan of them, with prompts that never run
+    /// out.
     ///
     /// # Errors
     /// The first contradiction, with its key and remedy.
@@ -348,8 +375,23 @@ impl RunPlan {
         gate: GatePlan,
         limits: Limits,
     ) -> Result<Self, PlanError> {
+        Self::with_inputs(seed, phases, gate, limits, Inputs::default())
+    }
+
+    /// The same with what the run's input says.
+    ///
+    /// # Errors
+    /// The first contradiction, with its key and remedy.
+    pub fn with_inputs(
+        seed: u64,
+        phases: Vec<PhaseSpec>,
+        gate: GatePlan,
+        limits: Limits,
+        inputs: Inputs,
+    ) -> Result<Self, PlanError> {
         check_gate(&gate)?;
         check_limits(&limits)?;
+        inputs.check()?;
         if phases.is_empty() {
             return Err(PlanError::new("phases", "is empty", "give at least one phase"));
         }
@@ -367,9 +409,9 @@ impl RunPlan {
                     "give every phase its own name",
                 ));
             }
-            planned.push(check_phase(&root, index, spec)?);
+            planned.push(check_phase(&root, index, spec, &inputs)?);
         }
-        Ok(Self { seed, phases: planned, gate, limits })
+        Ok(Self { seed, phases: planned, gate, limits, inputs })
     }
 
     /// The run's seed.
@@ -394,6 +436,12 @@ impl RunPlan {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What the run's input says.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 }
 
@@ -421,7 +469,12 @@ fn check_limits(limits: &Limits) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, PlanError> {
+fn check_phase(
+    root: &Seed,
+    index: usize,
+    mut spec: PhaseSpec,
+    inputs: &Inputs,
+) -> Result<PhasePlan, PlanError> {
     let at = |key: &str| format!("phases[{index}].{key}");
     if spec.name.trim().is_empty() {
         return Err(PlanError::new(at("name"), "is empty", "give the phase a name"));
@@ -433,7 +486,8 @@ fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, 
             "remove it, or put a phase before it",
         ));
     }
-    let arrival = check_arrival(&at, &spec)?;
+    let most_sessions = inputs::check_sessions(&at, &mut spec, inputs)?;
+    let arrival = check_arrival(&at, &mut spec, inputs)?;
     let stop = check_stop(&at, &spec)?;
     let grace = spec.grace.or(spec.duration.map(|_| DEFAULT_GRACE));
     Ok(PhasePlan {
@@ -445,12 +499,20 @@ fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, 
         stop,
         ramp: spec.ramp.unwrap_or_default(),
         grace,
+        most_sessions,
     })
 }
 
-fn check_arrival(at: &impl Fn(&str) -> String, spec: &PhaseSpec) -> Result<Arrival, PlanError> {
+fn check_arrival(
+    at: &impl Fn(&str) -> String,
+    spec: &mut PhaseSpec,
+    inputs: &Inputs,
+) -> Result<Arrival, PlanError> {
     if spec.concurrency == Some(0) {
         return Err(PlanError::new(at("concurrency"), "is 0", "give at least 1"));
+    }
+    if spec.fixed_schedule {
+        return inputs::check_fixed(at, spec, inputs);
     }
     let Some(rate) = spec.request_rate else {
         if spec.arrival.is_some() {
@@ -520,97 +582,4 @@ fn check_stop(at: &impl Fn(&str) -> String, spec: &PhaseSpec) -> Result<Stop, Pl
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(name: &str) -> PhaseSpec {
-        let mut spec = PhaseSpec::new(name, PhaseKind::Profiling);
-        spec.concurrency = Some(1);
-        spec.requests = Some(1);
-        spec
-    }
-
-    fn error(phases: Vec<PhaseSpec>) -> String {
-        match RunPlan::new(0, phases, GatePlan::default(), Limits::default()) {
-            Ok(_) => "no error".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    fn with(change: impl Fn(&mut PhaseSpec)) -> Vec<PhaseSpec> {
-        let mut spec = spec("a");
-        change(&mut spec);
-        vec![spec]
-    }
-
-    #[test]
-    fn a_plan_that_was_tampered_with_cannot_be_read() {
-        let plan = RunPlan::new(3, vec![spec("a")], GatePlan::default(), Limits::default());
-        let json = serde_json::to_string(&plan.clone().unwrap()).unwrap();
-        assert_eq!(serde_json::from_str(&json).ok(), plan.ok());
-        let error = |from: &str, to: &str| {
-            let text = json.replacen(from, to, 1);
-            assert_ne!(text, json, "{from} is not there");
-            serde_json::from_str::<RunPlan>(&text).map_err(|e| e.to_string()).unwrap_err()
-        };
-        assert!(error("\"concurrency\":1", "\"concurrency\":0").contains("concurrency: is 0"));
-        assert!(error("\"name\":\"a\"", "\"name\":\"b\"").contains("phases[0]: is not what"));
-        assert!(error("\"seed\":3", "\"seed\":4").contains("phases[0]: is not what"));
-        assert!(error("\"requests\":1", "\"requests\":0").contains("requests: is 0"));
-    }
-
-    #[test]
-    fn each_contradiction_is_one_error_that_names_key_and_remedy() {
-        let inf = |s: &mut PhaseSpec| {
-            s.request_rate = Some(f64::INFINITY);
-            s.concurrency = None;
-            s.requests = None;
-            s.duration = Some(Duration::from_secs(1));
-        };
-        let errors = [
-            error(vec![]),
-            error(vec![spec("a"), spec("a")]),
-            error(with(|s| s.seamless = true)),
-            error(with(|s| s.name.clear())),
-            error(with(|s| s.requests = None)),
-            error(with(|s| s.requests = Some(0))),
-            error(with(|s| s.duration = Some(Duration::ZERO))),
-            error(with(|s| s.concurrency = Some(0))),
-            error(with(|s| s.concurrency = None)),
-            error(with(|s| s.request_rate = Some(-1.0))),
-            error(with(|s| s.arrival = Some(ArrivalProcess::Poisson))),
-            error(with(inf)),
-        ];
-        insta::assert_snapshot!(errors.join("\n"));
-    }
-
-    #[test]
-    fn a_phase_with_a_duration_has_thirty_seconds_of_grace_unless_told() {
-        let phases = with(|s| s.duration = Some(Duration::from_secs(1)));
-        let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(Some(DEFAULT_GRACE)));
-        let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(None));
-    }
-
-    #[test]
-    fn silence_is_always_looked_for() {
-        let limits = Limits { heartbeat_misses: 0, ..Limits::default() };
-        let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), limits);
-        assert_eq!(
-            plan.map_err(|e| e.to_string()),
-            Err(
-                "limits.heartbeat_misses: is 0; give at least 1: without it nobody finds out that \
-                 a service is gone"
-                    .to_owned()
-            )
-        );
-    }
-
-    #[test]
-    fn settling_is_part_of_the_gates_time() {
-        let gate = GatePlan { timeout: Duration::from_secs(1), ..GatePlan::default() };
-        let plan = RunPlan::new(0, vec![spec("a")], gate, Limits::default());
-        assert!(plan.is_err_and(|e| e.path == "gate.settle_timeout"));
-    }
-}
+mod tests;

@@ -15,6 +15,31 @@ pub struct Credit {
     pub planned: Tick,
     /// When the request is to be given up.
     pub deadline: Tick,
+    /// What is to be sent.
+    pub item: Item,
+}
+
+/// What a credit sends, by its place in the run's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Item {
+    /// The item of the input, from 0; always 0 where prompts are made up one by
+    /// one.
+    pub index: u32,
+    /// The number of its session within the phase, from 0. Where there are no
+    /// sessions every credit is one of its own.
+    pub session: u32,
+    /// The turn of its session, from 0.
+    pub turn: u16,
+    /// No turn of its session follows.
+    pub last: bool,
+}
+
+impl Item {
+    /// An item that is a session of one turn.
+    #[must_use]
+    pub fn single(index: u32, number: u32) -> Self {
+        Self { index, session: number, turn: 0, last: true }
+    }
 }
 
 /// A credit back from the load engine.

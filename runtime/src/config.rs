@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use phasegate_core::plan::RunPlan;
 use serde::Serialize;
 
+use crate::load::dataset::Dataset;
 use crate::secret::Secret;
 
 /// Everything that a run needs.
@@ -93,8 +95,64 @@ pub struct InputConfig {
     pub osl_stddev: f64,
     /// Asks the server to generate exactly `osl` tokens.
     pub ignore_eos: bool,
+    /// So many prefixes are shared by synthetic prompts; 0 for none. Each prompt
+    /// begins with one of them, drawn at random.
+    pub prefix_count: u32,
+    /// Their length, in tokens, in addition to `isl`.
+    pub prefix_length: u32,
+    /// Every phase sends the same prompts. Otherwise no prompt, and no prefix,
+    /// is sent by two phases, which a server's prefix cache would answer.
+    pub repeat_prompts: bool,
+    /// How long a user thinks between an answer and the next turn, where the
+    /// file does not say.
+    #[serde(with = "phasegate_core::time::seconds")]
+    pub think_time: Duration,
+    /// The times of the file's lines are those of the phases with a fixed
+    /// schedule.
+    pub schedule: Option<ScheduleConfig>,
+    /// Sizes prompts exactly; `None` takes a word for a token.
+    pub tokenizer: Option<PathBuf>,
     /// Prompts from a file instead of synthetic ones.
     pub file: Option<InputFile>,
+    /// What is in the file, if it was read; otherwise it is read when it is
+    /// needed.
+    #[serde(skip)]
+    pub dataset: Option<Arc<Dataset>>,
+}
+
+impl InputConfig {
+    /// Synthetic prompts of `isl` tokens, for answers of `osl`.
+    #[must_use]
+    pub fn synthetic(isl: u32, osl: Option<u32>) -> Self {
+        Self {
+            isl,
+            isl_stddev: 0.0,
+            osl,
+            osl_stddev: 0.0,
+            ignore_eos: false,
+            prefix_count: 0,
+            prefix_length: 0,
+            repeat_prompts: false,
+            think_time: Duration::ZERO,
+            schedule: None,
+            tokenizer: None,
+            file: None,
+            dataset: None,
+        }
+    }
+}
+
+/// How the times of a file become a schedule. A line is sent at (its time −
+/// zero) / speed after the phase's start; zero is `start_ms`, or else the first
+/// line's time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ScheduleConfig {
+    /// So many times faster than the file says; above 0.
+    pub speed: f64,
+    /// Lines before this time are left out, in milliseconds.
+    pub start_ms: Option<f64>,
+    /// Lines after this time are left out, in milliseconds.
+    pub end_ms: Option<f64>,
 }
 
 /// A file of prompts.
@@ -115,6 +173,13 @@ pub enum InputFormat {
     Jsonl,
     /// One request body a line, passed through with the model filled in.
     Openai,
+    /// A JSON list of `{"conversations": [...]}`: the first message of each is
+    /// the prompt.
+    Sharegpt,
+    /// One conversation a line, turn by turn.
+    Conversation,
+    /// One line of a Mooncake trace: times, lengths and shared blocks.
+    Mooncake,
 }
 
 /// What is read beside the load.

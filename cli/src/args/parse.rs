@@ -98,6 +98,15 @@ pub fn small_count(text: &str) -> Result<u32, String> {
     u32::try_from(n).map_err(|_| format!("'{text}' is too large; give at most {}", u32::MAX))
 }
 
+/// A whole number from 0 that fits 32 bits.
+///
+/// # Errors
+/// Anything else.
+pub fn whole(text: &str) -> Result<u32, String> {
+    let number = text.trim().parse();
+    number.map_err(|_| format!("'{text}' is not a whole number from 0; give one"))
+}
+
 /// A seed: a whole number from 0.
 ///
 /// # Errors

@@ -126,6 +126,14 @@ pub struct LoadArgs {
     /// Let concurrency or rate grow linearly to its value over this time [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub ramp: Option<Duration>,
+    /// Stop after this many conversations [default with --dataset-type conversation and no other
+    /// end: each of the file once]
+    #[arg(long, value_name = "N", aliases = ["num-sessions", "num-conversations",
+          "conversation-num"], value_parser = parse::count)]
+    pub session_count: Option<u64>,
+    /// Send each line of the file at its timestamp
+    #[arg(long, conflicts_with_all = ["request_rate", "arrival", "burstiness", "ramp"])]
+    pub fixed_schedule: bool,
     /// Put a warm-up phase of this many requests before what is measured
     #[arg(long, value_name = "N", aliases = ["num-warmups", "warmup-requests"],
           value_parser = parse::count)]
@@ -171,7 +179,38 @@ pub struct InputArgs {
     /// Its format [default: jsonl]
     #[arg(long, value_name = "FORMAT", aliases = ["custom-dataset-type"])]
     pub dataset_type: Option<InputFormatArg>,
-    /// Path of a tokenizer; not in this build, which takes token counts from the server
+    /// Begin each synthetic prompt with one of so many shared prefixes [default: 0]
+    #[arg(long, value_name = "N", aliases = ["num-prefix-prompts"], value_parser = parse::whole)]
+    pub prefix_count: Option<u32>,
+    /// Length of the shared prefixes in tokens, in addition to --isl
+    #[arg(long, value_name = "TOKENS", aliases = ["prefix-prompt-length", "random-prefix-len"],
+          value_parser = parse::small_count)]
+    pub prefix_length: Option<u32>,
+    /// Send the same prompts in every phase; otherwise no prompt is sent by two phases, which the
+    /// server's prefix cache would answer
+    #[arg(long, hide_short_help = true)]
+    pub repeat_prompts: bool,
+    /// How long the user of a conversation thinks before the next turn, where the file does not
+    /// say [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub think_time: Option<Duration>,
+    /// Send the file's lines faster by this factor than their timestamps say [default: 1]
+    #[arg(long, hide_short_help = true, value_name = "FACTOR", value_parser = parse::positive)]
+    pub schedule_speed: Option<f64>,
+    /// Leave out lines with a timestamp before this one, which is then the start of the schedule
+    /// (otherwise the first line's is)
+    #[arg(long, hide_short_help = true, value_name = "MS", value_parser = parse::not_negative,
+          aliases = ["fixed-schedule-start-offset"])]
+    pub schedule_start: Option<f64>,
+    /// Leave out lines with a timestamp after this one
+    #[arg(long, hide_short_help = true, value_name = "MS", value_parser = parse::not_negative,
+          aliases = ["fixed-schedule-end-offset"])]
+    pub schedule_end: Option<f64>,
+    /// What --fixed-schedule does anyway: the first timestamp is the start
+    #[arg(long, hide = true, conflicts_with = "schedule_start")]
+    pub fixed_schedule_auto_offset: bool,
+    /// A tokenizer.json that sizes synthetic prompts exactly; only in builds with the feature
+    /// tokenizers
     #[arg(long, hide_short_help = true, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
 }
@@ -260,13 +299,25 @@ pub enum ArrivalArg {
 pub enum InputFormatArg {
     /// One object a line with prompt or messages, and optionally max_tokens
     Jsonl,
-    /// One request body a line
+    /// One request body a line, passed through
+    #[value(alias = "raw")]
     Openai,
+    /// A JSON list of conversations, of which the first message is sent
+    Sharegpt,
+    /// One conversation a line with turns or messages, sent turn by turn with the server's answers
+    #[value(alias = "multi_turn")]
+    Conversation,
+    /// One line of a Mooncake trace: timestamp, input_length, output_length, hash_ids
+    #[value(alias = "mooncake_trace")]
+    Mooncake,
 }
 
 words!(InputFormatArg => InputFormat {
     Jsonl = InputFormat::Jsonl,
     Openai = InputFormat::Openai,
+    Sharegpt = InputFormat::Sharegpt,
+    Conversation = InputFormat::Conversation,
+    Mooncake = InputFormat::Mooncake,
 });
 
 /// See [`ExportLevel`].

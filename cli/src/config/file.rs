@@ -56,6 +56,14 @@ pub struct InputSection {
     pub ignore_eos: Option<bool>,
     pub file: Option<PathBuf>,
     pub format: Option<InputFormatArg>,
+    pub prefix_count: Option<u32>,
+    pub prefix_length: Option<u32>,
+    pub repeat_prompts: Option<bool>,
+    pub think_time: Option<Duration>,
+    pub schedule_speed: Option<f64>,
+    pub schedule_start: Option<f64>,
+    pub schedule_end: Option<f64>,
+    pub tokenizer: Option<PathBuf>,
     pub extra_inputs: Map<String, Json>,
 }
 
@@ -73,6 +81,8 @@ pub struct PhaseSection {
     pub duration: Option<Duration>,
     pub grace_period: Option<Duration>,
     pub ramp: Option<Duration>,
+    pub sessions: Option<u64>,
+    pub fixed_schedule: bool,
     pub seamless: bool,
 }
 
@@ -211,6 +221,14 @@ fn read_input(mut s: Section<'_>) -> Result<InputSection, Usage> {
         ignore_eos: s.switch("ignore_eos")?,
         file: s.text("file")?.map(PathBuf::from),
         format: s.parsed("format", word)?,
+        prefix_count: s.parsed("prefix_count", parse::whole)?,
+        prefix_length: s.parsed("prefix_length", parse::small_count)?,
+        repeat_prompts: s.switch("repeat_prompts")?,
+        think_time: s.parsed("think_time", parse::duration)?,
+        schedule_speed: s.parsed("schedule_speed", parse::positive)?,
+        schedule_start: s.parsed("schedule_start", parse::not_negative)?,
+        schedule_end: s.parsed("schedule_end", parse::not_negative)?,
+        tokenizer: s.text("tokenizer")?.map(PathBuf::from),
         extra_inputs: json_map(extra),
     };
     s.close()?;
@@ -236,6 +254,8 @@ fn read_phase(mut s: Section<'_>) -> Result<PhaseSection, Usage> {
     let duration = s.parsed("duration", parse::duration)?;
     let grace_period = s.parsed("grace_period", parse::duration)?;
     let ramp = s.parsed("ramp", parse::duration)?;
+    let sessions = s.parsed("sessions", parse::count)?;
+    let fixed_schedule = s.switch("fixed_schedule")?.unwrap_or_default();
     let seamless = s.switch("seamless")?.unwrap_or_default();
     // First: a key that is missing may be there under a wrong name.
     s.close()?;
@@ -252,6 +272,8 @@ fn read_phase(mut s: Section<'_>) -> Result<PhaseSection, Usage> {
         duration,
         grace_period,
         ramp,
+        sessions,
+        fixed_schedule,
         seamless,
     })
 }

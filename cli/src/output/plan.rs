@@ -71,10 +71,34 @@ fn input_words(input: &InputConfig, kind: EndpointType) -> String {
             let format = match file.format {
                 InputFormat::Jsonl => "jsonl",
                 InputFormat::Openai => "openai",
+                InputFormat::Sharegpt => "sharegpt",
+                InputFormat::Conversation => "conversation",
+                InputFormat::Mooncake => "mooncake",
             };
-            format!("prompts from {} ({format})", file.path.display())
+            let mut words = match &input.dataset {
+                None => format!("prompts from {} ({format})", file.path.display()),
+                Some(data) => {
+                    let what = match data.turns() {
+                        Some(turns) => format!("conversations of {turns} turns"),
+                        None => "prompts".to_owned(),
+                    };
+                    format!("{} {what} from {} ({format})", data.len(), file.path.display())
+                }
+            };
+            for (why, count) in input.dataset.iter().flat_map(|data| data.skipped()) {
+                let _ = write!(words, ", {count} left out ({why})");
+            }
+            words
         }
-        None => format!("synthetic prompts of {} tokens{}", input.isl, spread(input.isl_stddev)),
+        None => {
+            let mut words =
+                format!("synthetic prompts of {} tokens{}", input.isl, spread(input.isl_stddev));
+            if input.prefix_count > 0 {
+                let (count, length) = (input.prefix_count, input.prefix_length);
+                let _ = write!(words, " behind one of {count} prefixes of {length}");
+            }
+            words
+        }
     };
     match input.osl {
         Some(osl) => {
@@ -126,6 +150,10 @@ fn arrival_words(arrival: &Arrival) -> String {
             }
             words
         }
+        Arrival::Fixed { max_concurrency } => match max_concurrency {
+            Some(most) => format!("the file's own schedule, at most {most} in flight"),
+            None => "the file's own schedule".to_owned(),
+        },
     }
 }
 

@@ -71,15 +71,9 @@ pub fn resolve_with(
     file: &FileConfig,
     now: SystemTime,
 ) -> Result<Resolved, Usage> {
-    if args.input.tokenizer.is_some() {
-        return Err(Usage::new(
-            "--tokenizer: this build has no tokenizers; remove it, token counts then come from \
-             the server's usage",
-        ));
-    }
     let (endpoint, url) = endpoint::endpoint(args, env, file)?;
     let input = input::input(args, file, endpoint.kind)?;
-    let plan = schedule::plan(args, env, file)?;
+    let plan = schedule::plan(args, env, file, &input)?;
     let telemetry = telemetry::telemetry(args, env, file, &url)?;
     let given = args.output.artifact_dir.clone().or_else(|| file.artifacts.dir.clone());
     let export_level = args.output.export_level.or(file.artifacts.export_level);

@@ -1,6 +1,6 @@
 //! Phases: from the file, or made of flags.
 
-use phasegate_core::plan::{ArrivalProcess, PhaseKind, PhaseSpec, PlanError};
+use phasegate_core::plan::{ArrivalProcess, Inputs, PhaseKind, PhaseSpec, PlanError};
 
 use crate::args::run::{ArrivalArg, LoadArgs};
 use crate::config::file::{FileConfig, PhaseSection};
@@ -17,8 +17,12 @@ pub(super) const REQUESTS_PER_SLOT: u64 = 2;
 /// # Errors
 /// A flag that describes a phase beside a file that has phases, and a
 /// contradiction between arrival, burstiness and rate.
-pub(super) fn phases(load: &LoadArgs, file: &FileConfig) -> Result<Vec<PhaseSpec>, Usage> {
-    let Some(sections) = &file.phases else { return of_flags(load) };
+pub(super) fn phases(
+    load: &LoadArgs,
+    file: &FileConfig,
+    inputs: &Inputs,
+) -> Result<Vec<PhaseSpec>, Usage> {
+    let Some(sections) = &file.phases else { return of_flags(load, inputs) };
     if let (Some(flag), Some(source)) = (phase_flag(load), &file.source) {
         let problem =
             format!("the file has phases, and --{flag} describes one; remove either of them");
@@ -45,6 +49,8 @@ fn phase_flag(load: &LoadArgs) -> Option<&'static str> {
         ("duration", load.duration.is_some()),
         ("grace-period", load.grace_period.is_some()),
         ("ramp", load.ramp.is_some()),
+        ("session-count", load.session_count.is_some()),
+        ("fixed-schedule", load.fixed_schedule),
         ("warmup-request-count", load.warmup_request_count.is_some()),
         ("warmup-duration", load.warmup_duration.is_some()),
     ];
@@ -61,24 +67,30 @@ fn of_section(section: &PhaseSection) -> Result<PhaseSpec, (&'static str, String
     spec.duration = section.duration;
     spec.ramp = section.ramp;
     spec.grace = section.grace_period;
+    spec.sessions = section.sessions;
+    spec.fixed_schedule = section.fixed_schedule;
     Ok(spec)
 }
 
 /// A warm-up, if one is asked for, and one profiling phase.
-fn of_flags(load: &LoadArgs) -> Result<Vec<PhaseSpec>, Usage> {
+fn of_flags(load: &LoadArgs, inputs: &Inputs) -> Result<Vec<PhaseSpec>, Usage> {
     let mut main = PhaseSpec::new("profiling", PhaseKind::Profiling);
     main.request_rate = load.request_rate;
-    main.concurrency = match load.request_rate {
-        Some(_) => load.concurrency,
-        None => Some(load.concurrency.unwrap_or(1)),
-    };
+    let closed = load.request_rate.is_none();
+    let slots = Some(load.concurrency.unwrap_or(1)).filter(|_| closed).or(load.concurrency);
+    main.fixed_schedule = load.fixed_schedule;
+    main.concurrency = if load.fixed_schedule { load.concurrency } else { slots };
     main.arrival = process(load.arrival, load.burstiness)
         .map_err(|(key, problem)| Usage::new(format!("--{key}: {problem}")))?;
     main.ramp = load.ramp;
     main.grace = load.grace_period;
     main.requests = load.request_count;
     main.duration = load.duration;
-    if main.requests.is_none() && main.duration.is_none() {
+    main.sessions = load.session_count;
+    let endless = main.requests.is_none() && main.duration.is_none() && main.sessions.is_none();
+    if let (Some(sessions), true) = (&inputs.sessions, endless) {
+        main.sessions = Some(sessions.len() as u64);
+    } else if endless && !main.fixed_schedule {
         let slots = u64::from(load.concurrency.unwrap_or(1));
         main.requests = Some(LEAST_REQUESTS.max(slots * REQUESTS_PER_SLOT));
     }
@@ -86,7 +98,7 @@ fn of_flags(load: &LoadArgs) -> Result<Vec<PhaseSpec>, Usage> {
     if load.warmup_request_count.is_some() || load.warmup_duration.is_some() {
         let mut warmup = PhaseSpec::new("warmup", PhaseKind::Warmup);
         warmup.request_rate = main.request_rate;
-        warmup.concurrency = main.concurrency;
+        warmup.concurrency = slots;
         warmup.arrival = main.arrival;
         warmup.requests = load.warmup_request_count;
         warmup.duration = load.warmup_duration;
@@ -138,9 +150,13 @@ pub(super) fn explain(error: &PlanError, file: &FileConfig, phases: usize) -> Us
         ("requests", false) => "request-count",
         ("request_rate", _) => "request-rate",
         ("grace", _) => "grace-period",
+        ("sessions", _) => "session-count",
+        ("fixed_schedule", _) => "fixed-schedule",
         (other, _) => other,
     };
-    let problem = problem.replace("add request_rate", "add --request-rate");
+    let problem = problem
+        .replace("add request_rate", "add --request-rate")
+        .replace("fixed_schedule", "--fixed-schedule");
     let phase = if warmup && !flag.starts_with("warmup") { " (of the warm-up)" } else { "" };
     Usage::new(format!("--{flag}{phase}: {problem}"))
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use phasegate_core::plan::{GatePlan, Limits, RunPlan};
+use phasegate_core::plan::{GatePlan, Inputs, Limits, RunPlan};
+use phasegate_runtime::config::InputConfig;
 
 use super::telemetry::SHORTEST_INTERVAL;
 use super::{phases, variable, wrong};
@@ -15,8 +16,18 @@ use crate::exit::Usage;
 /// The settle timeout where none is given, unless the gate timeout is shorter.
 const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
-pub(super) fn plan(args: &RunArgs, env: &Environment, file: &FileConfig) -> Result<RunPlan, Usage> {
-    let phases = phases::phases(&args.load, file)?;
+pub(super) fn plan(
+    args: &RunArgs,
+    env: &Environment,
+    file: &FileConfig,
+    input: &InputConfig,
+) -> Result<RunPlan, Usage> {
+    let repeat = input.repeat_prompts;
+    let inputs = match &input.dataset {
+        Some(data) => data.inputs(repeat),
+        None => Inputs { repeat, ..Inputs::default() },
+    };
+    let phases = phases::phases(&args.load, file, &inputs)?;
     let (count, seed) = (phases.len(), args.load.seed.or(file.seed).unwrap_or_default());
     let gate = gate(args, env, file)?;
     let own = Limits::default();
@@ -46,7 +57,8 @@ pub(super) fn plan(args: &RunArgs, env: &Environment, file: &FileConfig) -> Resu
         drain: limits.drain.unwrap_or(own.drain),
         cancel_grace: limits.cancel_grace.unwrap_or(own.cancel_grace),
     };
-    RunPlan::new(seed, phases, gate, limits).map_err(|e| phases::explain(&e, file, count))
+    RunPlan::with_inputs(seed, phases, gate, limits, inputs)
+        .map_err(|e| phases::explain(&e, file, count))
 }
 
 fn gate(args: &RunArgs, env: &Environment, file: &FileConfig) -> Result<GatePlan, Usage> {

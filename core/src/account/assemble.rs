@@ -213,6 +213,21 @@ fn remarks(report: &PhaseReport) -> Vec<String> {
             report.unsent
         ));
     }
+    if report.repeated > 0 {
+        remarks.push(format!(
+            "{} prompts had been sent before in this run, because the input has no more of them: \
+             the server's prefix cache may have answered them.",
+            report.repeated
+        ));
+    }
+    if let Some(sessions) = report.sessions {
+        let (completed, failed, open) = (sessions.completed, sessions.failed, sessions.open());
+        remarks.push(format!(
+            "Of {} sessions, {completed} were completed, {failed} ended with a turn that was not \
+             answered, and {open} were cut off when the phase stopped sending.",
+            sessions.begun
+        ));
+    }
     remarks
 }
 

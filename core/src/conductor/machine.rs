@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::event::{ConductorEffect, ConductorEvent, ConductorInput, ConductorTimer};
 use super::gate::{GateClient, GateInput};
+use super::items::Cursor;
 use super::lifecycle::{PhaseState, RunEvent, RunState};
 use super::phase::Phase;
 use super::report::ConductorReport;
@@ -45,6 +46,8 @@ pub struct Conductor {
     pub(super) gates: GateClient,
     /// Over the whole run.
     pub(super) tally: Tally,
+    /// The place in the run's input.
+    pub(super) cursor: Cursor,
     /// How many credits this call may still issue.
     pub(super) budget: usize,
     pub(super) invalid: u64,
@@ -60,7 +63,8 @@ impl Conductor {
     pub fn new(plan: &RunPlan) -> Self {
         let root = Seed::root(plan.seed());
         let phases = (0_u16..).zip(plan.phases());
-        let phases = phases.map(|(index, phase)| Phase::new(index, phase.clone(), &root));
+        let phases =
+            phases.map(|(index, phase)| Phase::new(index, phase.clone(), &root, plan.inputs()));
         // An interval of zero would leave the deadline in the past.
         let heartbeat = plan.limits().heartbeat.max(Duration::from_nanos(1));
         Self {
@@ -79,6 +83,7 @@ impl Conductor {
                 output_tokens: Some(0),
                 ..Tally::default()
             },
+            cursor: Cursor::new(plan.inputs()),
             budget: 0,
             invalid: 0,
             timers: TimerTable::default(),
@@ -200,9 +205,9 @@ impl Conductor {
         }
     }
 
-    fn take_back(&mut self, credit: CreditReturn) {
+    fn take_back(&mut self, now: Tick, credit: CreditReturn) {
         let Some(phase) = self.phases.get_mut(usize::from(credit.id.phase)) else { return };
-        if !phase.take_back(credit.id.number, credit.end) {
+        if !phase.take_back(now, credit.id.number, credit.end) {
             return;
         }
         self.tally.in_flight = self.tally.in_flight.saturating_sub(1);
@@ -316,7 +321,7 @@ impl Machine for Conductor {
         match input {
             ConductorInput::Start => self.start(now, out),
             ConductorInput::Message(envelope) => self.receive(now, envelope.body, out),
-            ConductorInput::Returned(credit) => self.take_back(credit),
+            ConductorInput::Returned(credit) => self.take_back(now, credit),
             ConductorInput::Cancel => self.cancel(now, out),
         }
         self.advance(now, out);

@@ -3,6 +3,8 @@
 //! - [`lifecycle`]: the states of a phase and of the run, as tables.
 //! - [`gate`]: asks the controller for gates and waits for the answer, or not.
 //! - [`ramp`], [`arrivals`]: when credits are planned.
+//! - `items`: which item of the input is sent; `sessions`: those of several
+//!   turns.
 //! - `phase`: one phase's credits, counts and times; `outstanding`: those of
 //!   its credits that are in flight.
 //! - [`event`]: what the conductor is told, asks for and says.
@@ -12,15 +14,18 @@
 pub mod arrivals;
 pub mod event;
 pub mod gate;
+mod items;
 pub mod lifecycle;
 pub mod machine;
 mod outstanding;
 mod phase;
 pub mod ramp;
 pub mod report;
+mod sessions;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use event::{ConductorEffect, ConductorEvent, ConductorInput, ConductorTimer};
 pub use machine::Conductor;
+pub use sessions::SessionCounts;

@@ -50,15 +50,14 @@ impl Outstanding {
         self.slots.front().map(|slot| slot.lost)
     }
 
-    /// Gives up the first credit in flight, if its time is over at `now`:
-    /// whether it was.
-    pub(super) fn give_up_first(&mut self, now: Tick) -> bool {
-        let Some(slot) = self.slots.front_mut().filter(|slot| slot.lost <= now) else {
-            return false;
-        };
+    /// Gives up the first credit in flight, if its time is over at `now`: its
+    /// number.
+    pub(super) fn give_up_first(&mut self, now: Tick) -> Option<u32> {
+        let slot = self.slots.front_mut().filter(|slot| slot.lost <= now)?;
         slot.back = true;
+        let number = slot.number;
         self.close_gaps();
-        true
+        Some(number)
     }
 
     /// Gives up all of them.
@@ -134,8 +133,8 @@ mod tests {
                     Op::TakeOneInFlight(_) => {}
                     Op::GiveUp(now) => {
                         let first = map.first_entry().filter(|first| first.get().0 <= now);
-                        prop_assert_eq!(queue.give_up_first(Tick(now)), first.is_some());
-                        first.map(|first| first.remove());
+                        let first = first.map(|first| first.remove_entry().0);
+                        prop_assert_eq!(queue.give_up_first(Tick(now)), first);
                     }
                     Op::Clear => {
                         queue.clear();

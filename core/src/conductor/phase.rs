@@ -5,24 +5,28 @@ use core::time::Duration;
 
 use super::arrivals::Arrivals;
 use super::event::ConductorTimer;
+use super::items::{Cursor, Taken};
 use super::lifecycle::{PhaseEvent, PhaseState};
 use super::outstanding::Outstanding;
 use super::ramp::SlotRamp;
 use super::report::{GateWait, PhaseFailure, PhaseReport};
+use super::sessions::Sessions;
 use crate::id::{CreditId, MessageId};
 use crate::machine::{Step, Transitions};
 use crate::message::{BaselineKind, PhaseCounts, PhaseProgress};
-use crate::plan::{Arrival, MAX_REQUESTS, PhasePlan};
+use crate::plan::{Arrival, Inputs, MAX_REQUESTS, PhasePlan, Schedule};
 use crate::planted::{Bug, is_planted};
-use crate::record::{Credit, CreditEnd};
+use crate::record::{Credit, CreditEnd, Item};
 use crate::seed::Seed;
-use crate::time::Tick;
+use crate::time::{Tick, nanos};
 
 /// What a sending phase needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// A credit, planned for this moment.
     Issue(Tick),
+    /// The same, for the turn of a session that is due first.
+    Turn(Tick),
     /// To be asked again then.
     At(ConductorTimer, Tick),
     /// Nothing before a credit is back.
@@ -35,7 +39,17 @@ pub(super) enum Next {
 #[derive(Debug, Clone)]
 enum Pacer {
     Closed(SlotRamp),
-    Open { arrivals: Arrivals, cap: Option<u32> },
+    Open {
+        arrivals: Arrivals,
+        cap: Option<u32>,
+    },
+    Fixed {
+        schedule: Schedule,
+        cap: Option<u32>,
+        next: usize,
+    },
+    /// A fixed schedule without a trace; a plan refuses it.
+    Nothing,
 }
 
 /// How a phase gets rid of what is in flight after it stopped sending.
@@ -72,6 +86,8 @@ pub(super) struct Phase {
     pub(super) end: Option<Tick>,
     pub(super) written_off: u64,
     pub(super) unsent: u64,
+    pub(super) repeated: u64,
+    pub(super) sessions: Option<Sessions>,
     pub(super) failure: Option<PhaseFailure>,
     pub(super) gates: Vec<GateWait>,
     /// Its START gate was released by anything but a cancellation or refusal.
@@ -89,7 +105,7 @@ pub(super) struct Phase {
 }
 
 impl Phase {
-    pub(super) fn new(index: u16, plan: PhasePlan, root: &Seed) -> Self {
+    pub(super) fn new(index: u16, plan: PhasePlan, root: &Seed, inputs: &Inputs) -> Self {
         let pacer = match plan.arrival {
             Arrival::Concurrency { concurrency } => {
                 Pacer::Closed(SlotRamp::new(concurrency, plan.ramp))
@@ -99,7 +115,12 @@ impl Phase {
                 let arrivals = Arrivals::new(rate, process, plan.ramp, &seed);
                 Pacer::Open { arrivals, cap: max_concurrency }
             }
+            Arrival::Fixed { max_concurrency: cap } => match inputs.schedule.clone() {
+                Some(schedule) => Pacer::Fixed { schedule, cap, next: 0 },
+                None => Pacer::Nothing,
+            },
         };
+        let sessions = inputs.sessions.clone().map(|all| Sessions::new(all, plan.most_sessions));
         Self {
             index,
             plan,
@@ -110,6 +131,8 @@ impl Phase {
             end: None,
             written_off: 0,
             unsent: 0,
+            repeated: 0,
+            sessions,
             failure: None,
             gates: Vec::new(),
             start_granted: false,
@@ -157,7 +180,40 @@ impl Phase {
         }
         let stop = self.stop_at();
         let stopped = stop.is_some_and(|at| at <= now);
-        let in_flight = self.counts.in_flight();
+        let Some(sessions) = &self.sessions else {
+            return self.next_of_pacer(start, now, self.counts.in_flight());
+        };
+        if stopped {
+            return Next::Stop;
+        }
+        let due = sessions.next_due().unwrap_or(Tick::NEVER);
+        if due <= now {
+            return Next::Turn(due);
+        }
+        let or_due = |timer, at: Tick| {
+            if due < at {
+                Next::At(ConductorTimer::Arrival, due)
+            } else {
+                Next::At(timer, at).unless_never()
+            }
+        };
+        let until_stop = || or_due(ConductorTimer::Stop, stop.unwrap_or(Tick::NEVER));
+        if !sessions.may_begin() {
+            return if sessions.held() == 0 { Next::Stop } else { until_stop() };
+        }
+        match self.next_of_pacer(start, now, sessions.held()) {
+            Next::At(timer, at) => or_due(timer, at),
+            Next::Blocked => until_stop(),
+            // Arrivals have ended; sessions may go on.
+            Next::Stop if sessions.held() > 0 => until_stop(),
+            next @ (Next::Issue(_) | Next::Turn(_) | Next::Stop) => next,
+        }
+    }
+
+    /// What the arrivals call for at `now`, with so many slots held.
+    fn next_of_pacer(&self, start: Tick, now: Tick, held: u64) -> Next {
+        let stop = self.stop_at();
+        let stopped = stop.is_some_and(|at| at <= now);
         let or_stop = |timer, at: Tick| match stop {
             Some(stop) if stop <= at => Next::At(ConductorTimer::Stop, stop),
             Some(_) | None => Next::At(timer, at),
@@ -166,45 +222,98 @@ impl Phase {
             Pacer::Closed(_) if stopped => Next::Stop,
             Pacer::Closed(slots) => {
                 let since = now.since(start);
-                if in_flight < u64::from(slots.at(since)) {
+                if held < u64::from(slots.at(since)) {
                     return Next::Issue(now);
                 }
                 let step = slots.next_step_ns(since).map(|ns| Tick(start.0.saturating_add(ns)));
                 or_stop(ConductorTimer::Arrival, step.unwrap_or(Tick::NEVER)).unless_never()
             }
-            Pacer::Open { arrivals, cap } => {
-                let planned = Tick(start.0.saturating_add(arrivals.peek_ns()));
-                let last = stop.unwrap_or(Tick::NEVER);
-                // The stop moment itself belongs to the phase no more: ten a
-                // second for a second are ten.
-                if stop.is_some_and(|stop| planned >= stop) {
-                    return if stopped { Next::Stop } else { Next::At(ConductorTimer::Stop, last) };
-                }
-                if planned > now {
-                    return Next::At(ConductorTimer::Arrival, planned).unless_never();
-                }
-                if cap.is_some_and(|cap| in_flight >= u64::from(cap)) {
-                    return if stopped {
-                        Next::Stop
-                    } else {
-                        Next::At(ConductorTimer::Stop, last).unless_never()
-                    };
-                }
-                Next::Issue(planned)
-            }
+            Pacer::Open { arrivals, cap } => self.next_arrival(now, arrivals.peek_ns(), *cap, held),
+            Pacer::Fixed { schedule, cap, next } => match schedule.at_ns(*next) {
+                Some(at) => self.next_arrival(now, at, *cap, held),
+                None => Next::Stop,
+            },
+            Pacer::Nothing => Next::Stop,
         }
     }
 
-    /// Issues the credit that [`Phase::next`] asked for.
-    pub(super) fn issue(&mut self, planned: Tick, deadline: Tick, lost: Tick) -> Credit {
-        let number = u32::try_from(self.counts.sent).unwrap_or(u32::MAX);
+    /// What an arrival that is planned so many nanoseconds after the start calls
+    /// for at `now`.
+    fn next_arrival(&self, now: Tick, planned_ns: u64, cap: Option<u32>, held: u64) -> Next {
+        let Some(start) = self.start else { return Next::Blocked };
+        let stop = self.stop_at();
+        let stopped = stop.is_some_and(|at| at <= now);
+        let planned = Tick(start.0.saturating_add(planned_ns));
+        let last = stop.unwrap_or(Tick::NEVER);
+        // The stop moment itself belongs to the phase no more: ten a
+        // second for a second are ten.
+        if stop.is_some_and(|stop| planned >= stop) {
+            return if stopped { Next::Stop } else { Next::At(ConductorTimer::Stop, last) };
+        }
+        if planned > now {
+            return Next::At(ConductorTimer::Arrival, planned).unless_never();
+        }
+        if cap.is_some_and(|cap| held >= u64::from(cap)) {
+            return if stopped {
+                Next::Stop
+            } else {
+                Next::At(ConductorTimer::Stop, last).unless_never()
+            };
+        }
+        Next::Issue(planned)
+    }
+
+    /// The item that the next [`Phase::begin`] sends.
+    pub(super) fn take_item(&self, cursor: &mut Cursor) -> Taken {
+        match &self.pacer {
+            Pacer::Fixed { next, .. } => cursor.at(u32::try_from(*next).unwrap_or(u32::MAX)),
+            Pacer::Closed(_) | Pacer::Open { .. } | Pacer::Nothing => cursor.next(self.begun()),
+        }
+    }
+
+    /// Items that it took.
+    fn begun(&self) -> u64 {
+        self.sessions.as_ref().map_or(self.counts.sent, |sessions| sessions.counts.begun)
+    }
+
+    /// The item that [`Phase::next`] asked for, a session's first turn if there
+    /// are sessions.
+    pub(super) fn begin(&mut self, taken: Taken) -> Item {
+        match &mut self.pacer {
+            Pacer::Closed(_) | Pacer::Nothing => {}
+            Pacer::Open { arrivals, .. } => arrivals.advance(),
+            Pacer::Fixed { next, .. } => *next += 1,
+        }
+        self.repeated += u64::from(taken.again);
+        let number = self.next_number();
+        match &mut self.sessions {
+            Some(sessions) => sessions.begin(number, taken.index),
+            None => Item::single(taken.index, number),
+        }
+    }
+
+    /// The turn that [`Phase::next`] asked for.
+    pub(super) fn go_on(&mut self) -> Option<Item> {
+        let number = self.next_number();
+        self.sessions.as_mut()?.go_on(number)
+    }
+
+    fn next_number(&self) -> u32 {
+        u32::try_from(self.counts.sent).unwrap_or(u32::MAX)
+    }
+
+    /// Issues a credit for `item`.
+    pub(super) fn issue(
+        &mut self,
+        item: Item,
+        planned: Tick,
+        deadline: Tick,
+        lost: Tick,
+    ) -> Credit {
+        let number = self.next_number();
         self.counts.sent += 1;
         self.outstanding.issued(number, lost);
-        match &mut self.pacer {
-            Pacer::Closed(_) => {}
-            Pacer::Open { arrivals, .. } => arrivals.advance(),
-        }
-        Credit { id: CreditId { phase: self.index, number }, planned, deadline }
+        Credit { id: CreditId { phase: self.index, number }, planned, deadline, item }
     }
 
     /// Notes that the phase sends no more; its requests may go on for its grace
@@ -214,6 +323,16 @@ impl Phase {
         self.drain = Drain::Grace(self.plan.grace.map(|grace| now + grace));
         let before_stop = self.stop_at().map(|stop| stop - Duration::from_nanos(1));
         let until = before_stop.map_or(now, |last| last.min(now));
+        if let Some(sessions) = &mut self.sessions {
+            sessions.sending_ended();
+        }
+        if let (Pacer::Fixed { schedule, cap: Some(_), next }, Some(start)) =
+            (&self.pacer, self.start)
+        {
+            let most = self.requests().saturating_sub(self.counts.sent);
+            let planned = schedule.until(nanos(until.since(start)));
+            self.unsent = most.min(planned.saturating_sub(*next) as u64);
+        }
         if let (Pacer::Open { arrivals, cap: Some(_) }, Arrival::Rate { rate, .. }, Some(start)) =
             (&self.pacer, self.plan.arrival, self.start)
         {
@@ -261,8 +380,11 @@ impl Phase {
     /// The same for single credits whose deadline is long past.
     pub(super) fn write_off_overdue(&mut self, now: Tick) -> u64 {
         let mut lost = 0;
-        while self.outstanding.give_up_first(now) {
+        while let Some(number) = self.outstanding.give_up_first(now) {
             lost += 1;
+            if let Some(sessions) = &mut self.sessions {
+                sessions.back(now, number, None);
+            }
         }
         self.count_lost(lost)
     }
@@ -275,9 +397,15 @@ impl Phase {
 
     /// Takes a credit back. `false` if it is not in flight: a duplicate, one
     /// that was written off, or one that was never issued.
-    pub(super) fn take_back(&mut self, number: u32, end: CreditEnd) -> bool {
+    pub(super) fn take_back(&mut self, now: Tick, number: u32, end: CreditEnd) -> bool {
         if !self.outstanding.take(number) {
             return false;
+        }
+        if let Some(sessions) = &mut self.sessions {
+            sessions.back(now, number, Some(end));
+            if self.sending_complete.is_some() {
+                sessions.sending_ended();
+            }
         }
         match end {
             CreditEnd::Completed => self.counts.completed += 1,
@@ -321,6 +449,8 @@ impl Phase {
             counts: self.counts,
             written_off: self.written_off,
             unsent: self.unsent,
+            repeated: self.repeated,
+            sessions: self.sessions.as_ref().map(|sessions| sessions.counts),
             failure: self.failure.clone(),
             gates: self.gates.clone(),
         }
@@ -332,7 +462,7 @@ impl Next {
     fn unless_never(self) -> Self {
         match self {
             Self::At(_, Tick::NEVER) => Self::Blocked,
-            Self::At(..) | Self::Issue(_) | Self::Blocked | Self::Stop => self,
+            Self::At(..) | Self::Issue(_) | Self::Turn(_) | Self::Blocked | Self::Stop => self,
         }
     }
 }

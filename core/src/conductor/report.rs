@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sessions::SessionCounts;
 use crate::id::PhaseId;
 use crate::message::{BaselineKind, GateRefusal, PhaseCounts, ReleasedBy};
 use crate::time::Tick;
@@ -51,6 +52,13 @@ pub struct PhaseReport {
     /// Exact up to 65,536, beyond that by expectation. An infinite rate without
     /// a number of requests plans no number of arrivals, and has 0 here.
     pub unsent: u64,
+    /// Requests (first turns, where there are sessions) that sent an item of the
+    /// input which the run had sent before, because it has no more of them.
+    #[serde(default)]
+    pub repeated: u64,
+    /// Its sessions, where the input has some.
+    #[serde(default)]
+    pub sessions: Option<SessionCounts>,
     /// Why it failed, if it did.
     pub failure: Option<PhaseFailure>,
     /// The gates as the gate client saw them, in the order in which they were

@@ -161,18 +161,24 @@ impl Conductor {
     fn pump(&mut self, index: usize, now: Tick, out: &mut impl Sink<ConductorEffect>) -> bool {
         loop {
             let Some(phase) = self.phases.get_mut(index) else { return false };
-            match phase.next(now) {
-                Next::Issue(planned) => {
+            let next = phase.next(now);
+            match next {
+                Next::Issue(planned) | Next::Turn(planned) => {
                     let Some(budget) = self.budget.checked_sub(1) else {
                         let soon = now + Duration::from_nanos(1);
                         phase.wake = Some((ConductorTimer::Arrival, soon));
                         return false;
                     };
                     self.budget = budget;
+                    let item = if matches!(next, Next::Turn(_)) { phase.go_on() } else { None };
+                    let item = item.unwrap_or_else(|| {
+                        let taken = phase.take_item(&mut self.cursor);
+                        phase.begin(taken)
+                    });
                     self.tally.sent += 1;
                     self.tally.in_flight += 1;
                     let deadline = now + self.limits.request_timeout;
-                    let credit = phase.issue(planned, deadline, deadline + self.limits.drain);
+                    let credit = phase.issue(item, planned, deadline, deadline + self.limits.drain);
                     out.push(ConductorEffect::Issue(credit));
                 }
                 Next::At(timer, at) => {

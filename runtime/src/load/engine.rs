@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use phasegate_core::record::Credit;
+use phasegate_core::record::{Credit, Outcome};
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -187,13 +187,15 @@ impl Shared {
     async fn work(&self, credit: Credit, cancel: &Cancel) -> super::Finished {
         let now = self.clock.now();
         let mut progress = Progress::new(credit, now, self.events);
+        let wants_answer = self.prompts.wants_answer(&credit);
+        progress.answer = wants_answer.then(String::new);
         let end = if cancel.is_fired() {
             End::Cancelled
         } else if credit.deadline <= now {
             End::TimedOut
         } else {
             let exchange = async {
-                let body = self.exchange.endpoint.body(&self.prompts.prompt(credit.id));
+                let body = self.exchange.endpoint.body(&self.prompts.prompt(&credit));
                 progress.started = self.clock.now();
                 self.exchange.run(body, &mut progress).await
             };
@@ -204,7 +206,12 @@ impl Shared {
                 () = tokio::time::sleep(credit.deadline.since(now)) => End::TimedOut,
             }
         };
+        let answer = progress.answer.take();
         let mut finished = progress.finish(end, self.clock.now());
+        if wants_answer {
+            let answered = finished.record.outcome == Outcome::Completed;
+            self.prompts.answered(&credit, answer.filter(|_| answered));
+        }
         finished.error = finished.error.map(|what| {
             let endpoint = &self.exchange.endpoint;
             format!("{}: {}", endpoint.shown(), endpoint.redact(&what))

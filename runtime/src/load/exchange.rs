@@ -15,6 +15,7 @@ use hyper::header::{self, HeaderMap};
 use phasegate_core::record::ErrorClass;
 use tokio::time::{Instant, timeout_at};
 
+use super::answer;
 use super::classify::Failure;
 use super::connection::{Connection, Pool, Target};
 use super::endpoint::Endpoint;
@@ -226,6 +227,9 @@ impl Exchange {
             answer.extend_from_slice(&bytes);
         }
         progress.usage(response::whole(&answer, self.endpoint.kind)?);
+        if let Some(text) = &mut progress.answer {
+            answer::append(text, &answer);
+        }
         progress.complete = true;
         Ok(true)
     }
@@ -250,6 +254,9 @@ fn one_event(
     let chunk = response::chunk(event.data)?;
     if chunk.content {
         progress.content(mark);
+        if let Some(answer) = &mut progress.answer {
+            answer::append(answer, event.data.as_bytes());
+        }
     }
     if let Some(usage) = chunk.usage {
         progress.usage(usage);

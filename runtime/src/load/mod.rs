@@ -7,8 +7,10 @@
 //! - [`connector`]: the network; `stamped`: times taken at the socket;
 //!   `connection`: HTTP/1.1 and the pool.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
-//! - `sse`, `response`: what is answered; `classify`: what went wrong.
+//! - `sse`, `response`: what is answered, `answer`: its text; `classify`: what
+//!   went wrong.
 
+mod answer;
 mod classify;
 mod connection;
 pub mod connector;
@@ -21,7 +23,6 @@ pub mod prompts;
 pub(crate) mod response;
 pub(crate) mod sse;
 mod stamped;
-mod words;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -42,6 +42,8 @@ pub(crate) struct Progress {
     chunks: u32,
     gaps_ns: Vec<u64>,
     usage: Usage,
+    /// The text of the answer, where it is wanted.
+    pub(crate) answer: Option<String>,
     keep_events: bool,
     events: Vec<EventMark>,
 }
@@ -64,6 +66,7 @@ impl Progress {
             chunks: 0,
             gaps_ns: Vec::new(),
             usage: Usage::default(),
+            answer: None,
             keep_events,
             events: Vec::new(),
         }

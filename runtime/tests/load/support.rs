@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use phasegate_core::CreditId;
-use phasegate_core::record::Credit;
+use phasegate_core::record::{Credit, Item};
 use phasegate_runtime::clock::Clock;
 use phasegate_runtime::config::{EndpointConfig, EndpointType, InputConfig};
 use phasegate_runtime::load::prompts::prompts;
@@ -227,14 +227,7 @@ impl Bench {
         isl: u32,
         change: impl FnOnce(&mut EngineConfig<'_>),
     ) -> Self {
-        let input = InputConfig {
-            isl,
-            isl_stddev: 0.0,
-            osl: Some(2),
-            osl_stddev: 0.0,
-            ignore_eos: false,
-            file: None,
-        };
+        let input = InputConfig::synthetic(isl, Some(2));
         let prompts = prompts(&input, endpoint.kind, 0).unwrap();
         let clock = Clock::start();
         let mut config = EngineConfig::new(endpoint, "m", prompts, clock);
@@ -248,7 +241,12 @@ impl Bench {
     pub(crate) fn issue(&self, phase: u16, number: u32, timeout: Duration) {
         let now = self.clock.now();
         let id = CreditId { phase, number };
-        self.engine.issue(Credit { id, planned: now, deadline: now + timeout });
+        self.engine.issue(Credit {
+            id,
+            planned: now,
+            deadline: now + timeout,
+            item: Item::single(0, number),
+        });
     }
 
     pub(crate) async fn done(&mut self) -> Finished {

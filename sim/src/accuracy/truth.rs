@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use phasegate_core::CreditId;
 use phasegate_core::account::result::RunResult;
+use phasegate_core::record::{Credit, Item};
 use phasegate_core::time::Tick;
 use phasegate_runtime::config::EndpointType;
 use phasegate_runtime::load::prompts::{Content, prompts};
@@ -61,7 +62,12 @@ impl<'a> RunTruth<'a> {
             let mut counts = Counts::default();
             let most = u32::try_from(phase.requests.sent).map_err(|error| error.to_string())?;
             for number in 0..=most {
-                let prompt = source.prompt(CreditId { phase: index, number });
+                let prompt = source.prompt(&Credit {
+                    id: CreditId { phase: index, number },
+                    planned: Tick::ZERO,
+                    deadline: Tick::NEVER,
+                    item: Item::default(),
+                });
                 let Content::Text(text) = &prompt.content else { continue };
                 let times = arrived.get(prompt_hash(text).as_str()).copied().unwrap_or(0);
                 counts.requests += times;

@@ -38,6 +38,9 @@ pub fn bound(config: &Config) -> Tick {
     from + barrier + load + leaving + goodbye
 }
 
+/// The longest think time that is drawn.
+const THINK: Duration = Duration::from_millis(300);
+
 fn phase(plan: &RunPlan, index: usize, request: u64) -> Duration {
     let Some(phase) = plan.phases().get(index) else { return Duration::ZERO };
     let limits = plan.limits();
@@ -49,6 +52,15 @@ fn phase(plan: &RunPlan, index: usize, request: u64) -> Duration {
     let slots = match phase.arrival {
         Arrival::Concurrency { .. } => phase.ramp,
         Arrival::Rate { .. } => Duration::ZERO,
+        Arrival::Fixed { .. } => {
+            let schedule = plan.inputs().schedule.as_ref();
+            Duration::from_nanos(schedule.map_or(0, |schedule| schedule.last_ns()))
+        }
+    };
+    // Between two turns of a session nothing else may be going on.
+    let slots = match &plan.inputs().sessions {
+        None => slots,
+        Some(_) => slots + THINK * u32::try_from(requests).unwrap_or(u32::MAX),
     };
     let in_turn = Duration::from_nanos(request.saturating_mul(requests)) + slots + lost;
     let sending = phase.stop.duration().map_or(in_turn, |duration| duration.min(in_turn));

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use phasegate_core::collector::CollectorPlan;
 use phasegate_core::id::{Domain, ServiceId};
 use phasegate_core::plan::{
-    Arrival, ArrivalProcess, GatePlan, Limits, PhaseKind, PhaseSpec, PlanError, RunPlan,
+    Arrival, ArrivalProcess, GatePlan, Inputs, Limits, PhaseKind, PhaseSpec, PlanError, RunPlan,
+    Schedule, Sessions,
 };
 use phasegate_core::setup::Settings;
 use phasegate_core::time::Tick;
 
-use super::dice::{CONFIGURATION, Dice};
+use super::dice::{CONFIGURATION, Dice, INPUTS};
 use crate::faults::{Faults, Kinds, swarm};
 
 const MS: u64 = 1_000_000;
@@ -121,14 +122,16 @@ impl Config {
         let dice = &mut dice;
         let limits = draw_limits(dice);
         let gate = draw_gate(dice);
-        let phases = draw_phases(dice, request);
+        let mut phases = draw_phases(dice, request);
+        // Dice of their own: what else a seed means does not depend on them.
+        let inputs = draw_inputs(&mut Dice::new(request.seed, INPUTS), &mut phases);
         let collectors = (dice.below(MOST.1 as u64 + 1) as usize).min(request.collectors);
         let pace = draw_pace(dice);
         let interval = Duration::from_nanos(dice.pick(&[0, 50, 100, 333, 1000]) * MS);
         let horizon = dice.skewed(20 * MS, 60_000 * MS);
         let mut faults = swarm::draw(dice, request.faults, collectors, horizon);
         faults.calm = faults.calm.min(request.calm);
-        let plan = RunPlan::new(request.seed, phases, gate, limits)?;
+        let plan = RunPlan::with_inputs(request.seed, phases, gate, limits, inputs)?;
         Ok(Self::new(plan, collectors, interval, faults, pace))
     }
 
@@ -275,6 +278,44 @@ fn draw_phase(dice: &mut Dice, index: usize) -> PhaseSpec {
     phase
 }
 
+/// An input in every second run: items, sessions, or a trace that some of the
+/// phases play.
+fn draw_inputs(dice: &mut Dice, phases: &mut [PhaseSpec]) -> Inputs {
+    let mut inputs = Inputs { repeat: dice.chance(200), ..Inputs::default() };
+    let items = dice.skewed(1, 16);
+    match dice.below(6) {
+        0 => {
+            let mut think = Vec::new();
+            for _ in 0..items {
+                let turns = dice.below(4);
+                think.push((0..turns).map(|_| dice.pick(&[0, 0, 5, 300])).collect());
+            }
+            inputs.sessions = Sessions::new(think).ok();
+            for phase in phases.iter_mut() {
+                phase.sessions = dice.chance(300).then(|| dice.skewed(1, 6));
+            }
+        }
+        1 => {
+            let most = dice.pick(&[1, 500]);
+            let mut offsets: Vec<u64> = (0..items).map(|_| dice.below(most) * MS).collect();
+            offsets.sort_unstable();
+            inputs.schedule = Schedule::new(offsets).ok();
+            for phase in phases.iter_mut() {
+                if !dice.chance(700) {
+                    continue;
+                }
+                phase.fixed_schedule = true;
+                (phase.request_rate, phase.arrival, phase.ramp) = (None, None, None);
+                phase.concurrency = phase.concurrency.filter(|_| dice.chance(500));
+            }
+        }
+        2 => {}
+        _ => return inputs,
+    }
+    inputs.items = u32::try_from(items).ok();
+    inputs
+}
+
 impl fmt::Display for Config {
     /// The configuration as a few lines of text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -286,6 +327,9 @@ impl fmt::Display for Config {
                 Arrival::Rate { rate, max_concurrency, .. } => {
                     format!("rate {rate}/s, at most {max_concurrency:?} in flight")
                 }
+                Arrival::Fixed { max_concurrency } => {
+                    format!("fixed schedule, at most {max_concurrency:?} in flight")
+                }
             };
             let stop = (phase.stop.requests(), phase.stop.duration());
             writeln!(
@@ -293,6 +337,9 @@ impl fmt::Display for Config {
                 "phase {index} {:<6}{seamless} {load}, stop {stop:?}, ramp {:?}, grace {:?}",
                 phase.name, phase.ramp, phase.grace
             )?;
+        }
+        if !self.plan.inputs().is_empty() {
+            writeln!(f, "inputs {:?}", self.plan.inputs())?;
         }
         writeln!(f, "gate {:?}", self.plan.gate())?;
         writeln!(f, "limits {:?}", self.plan.limits())?;

@@ -10,6 +10,8 @@ pub struct Dice(ChaCha8Rng);
 
 /// The draws that make a run's configuration.
 pub(crate) const CONFIGURATION: u64 = 1;
+/// The draws of its input.
+pub(crate) const INPUTS: u64 = 3;
 /// The draws of the run itself.
 pub(crate) const RUN: u64 = 2;
 

@@ -36,7 +36,9 @@ impl Bounded {
         let services = collectors + 3;
         let cap = |arrival: &Arrival| match arrival {
             Arrival::Concurrency { concurrency } => Some(u64::from(*concurrency)),
-            Arrival::Rate { max_concurrency, .. } => max_concurrency.map(u64::from),
+            Arrival::Rate { max_concurrency, .. } | Arrival::Fixed { max_concurrency } => {
+                max_concurrency.map(u64::from)
+            }
         };
         Self {
             collectors,

@@ -184,7 +184,12 @@ pub(super) fn refuse(plan: &RunPlan, phase: usize, kind: BaselineKind) -> Conduc
 
 pub(super) fn issue(phase: u16, number: u32) -> ConductorEffect {
     let id = CreditId { phase, number };
-    ConductorEffect::Issue(Credit { id, planned: ms(0), deadline: ms(600_000) })
+    ConductorEffect::Issue(Credit {
+        id,
+        planned: ms(0),
+        deadline: ms(600_000),
+        item: Default::default(),
+    })
 }
 
 pub(super) fn back(phase: u16, number: u32) -> ConductorInput {

@@ -5,12 +5,13 @@ use core::time::Duration;
 use phasegate_core::conductor::report::ConductorReport;
 use phasegate_core::conductor::{Conductor, ConductorEffect, ConductorEvent, ConductorInput};
 use phasegate_core::message::{BaselineKind, GateCommand, Message, PhaseCounts};
-use phasegate_core::plan::RunPlan;
+use phasegate_core::plan::{Inputs, RunPlan};
 use phasegate_core::reading::BoundaryMark;
 use phasegate_core::record::{Credit, CreditEnd, CreditReturn};
 use phasegate_core::time::Tick;
 
 use super::Verdict;
+use super::inputs::Items;
 
 /// One phase's credits.
 #[derive(Debug)]
@@ -20,12 +21,16 @@ struct Phase {
     written_off: u64,
     /// Those that are out, with the moment from which each counts as lost.
     out: Vec<(u32, Tick)>,
+    items: Items,
 }
 
 /// The conductor's side of a run.
 #[derive(Debug)]
 pub(super) struct Load {
     phases: Vec<Phase>,
+    inputs: Inputs,
+    /// Items of the input that were taken.
+    taken: u64,
     drain: Duration,
     /// Gates that were asked for.
     asked: Vec<BoundaryMark>,
@@ -38,8 +43,15 @@ impl Load {
             counts: PhaseCounts::default(),
             written_off: 0,
             out: Vec::new(),
+            items: Items::new(phase),
         });
-        Self { phases: phases.collect(), drain: plan.limits().drain, asked: Vec::new() }
+        Self {
+            phases: phases.collect(),
+            inputs: plan.inputs().clone(),
+            taken: 0,
+            drain: plan.limits().drain,
+            asked: Vec::new(),
+        }
     }
 
     fn in_flight(&self) -> u64 {
@@ -54,7 +66,7 @@ impl Load {
         machine: &Conductor,
     ) -> Verdict {
         if let Some(ConductorInput::Returned(back)) = input {
-            self.back(back);
+            self.back(at, back);
         }
         for effect in effects {
             match effect {
@@ -65,6 +77,11 @@ impl Load {
                 ConductorEffect::Send(envelope) => {
                     if let Message::GateCommand(command) = &envelope.body {
                         self.asks(command)?;
+                    }
+                }
+                ConductorEffect::Event(ConductorEvent::PhaseStarted { phase }) => {
+                    if let Some(phase) = self.phases.get_mut(usize::from(*phase)) {
+                        phase.items.started(at);
                     }
                 }
                 ConductorEffect::CancelCredits { .. }
@@ -92,16 +109,17 @@ impl Load {
         }
         phase.counts.sent += 1;
         phase.out.push((id.number, credit.deadline + self.drain));
-        Ok(())
+        phase.items.issued(&self.inputs, &mut self.taken, credit)
     }
 
-    fn back(&mut self, back: &CreditReturn) {
+    fn back(&mut self, at: Tick, back: &CreditReturn) {
         let Some(phase) = self.phases.get_mut(usize::from(back.id.phase)) else { return };
         let Some(place) = phase.out.iter().position(|(number, _)| *number == back.id.number) else {
             // It was back, or written off, before.
             return;
         };
         phase.out.remove(place);
+        phase.items.over(&self.inputs, at, back.id.number, Some(back.end));
         match back.end {
             CreditEnd::Completed => phase.counts.completed += 1,
             CreditEnd::Failed => phase.counts.errors += 1,
@@ -115,9 +133,17 @@ impl Load {
             return Err(format!("credits of phase {index} were written off, which is none"));
         };
         let overdue = phase.out.iter().filter(|(_, lost)| *lost <= at).count() as u64;
+        let all = phase.out.len() as u64;
+        if credits == overdue || credits == all {
+            for (number, lost) in &phase.out {
+                if *lost <= at {
+                    phase.items.over(&self.inputs, at, *number, None);
+                }
+            }
+        }
         if credits == overdue {
             phase.out.retain(|(_, lost)| *lost > at);
-        } else if credits == phase.out.len() as u64 {
+        } else if credits == all {
             phase.out.clear();
         } else {
             return Err(format!(
@@ -158,6 +184,7 @@ impl Load {
             if (said.counts, said.written_off) != (phase.counts, phase.written_off) {
                 return Err(format!("the report of phase {index} has other counts"));
             }
+            phase.items.finish(&self.inputs, said)?;
         }
         Ok(())
     }

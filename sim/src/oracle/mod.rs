@@ -11,13 +11,14 @@
 //! - `gates`: what each boundary must contain, and when it must close.
 //! - `readings`: that a baseline is a reading taken for its boundary, after the
 //!   request.
-//! - `load`: credits out, back, written off. `records`: the ledger's counts.
+//! - `load`: credits out, back, written off; `inputs`: what they send. `records`: the ledger's counts.
 //! - `account`: what each phase and window of the result must say.
 //! - `ending`: who has handed in what, and when the run must end.
 
 mod account;
 mod ending;
 mod gates;
+mod inputs;
 mod load;
 mod presence;
 mod readings;

@@ -313,12 +313,10 @@ impl Common {
 /// What is asked of the server.
 pub(crate) fn input() -> InputConfig {
     InputConfig {
-        isl: 16,
         isl_stddev: 4.0,
-        osl: Some(8),
         osl_stddev: 3.0,
         ignore_eos: true,
-        file: None,
+        ..InputConfig::synthetic(16, Some(8))
     }
 }
 

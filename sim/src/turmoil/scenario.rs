@@ -208,6 +208,12 @@ impl Scenario {
                     Duration::from_secs_f64(requests as f64 * 4.0 / rate)
                         + limits.request_timeout * serial
                 }
+                (None, Some(requests), Arrival::Fixed { .. }) => {
+                    let serial = u32::try_from(requests).unwrap_or(u32::MAX);
+                    let schedule = self.plan.inputs().schedule.as_ref();
+                    let last = schedule.map_or(0, |schedule| schedule.last_ns());
+                    Duration::from_nanos(last) + limits.request_timeout * serial
+                }
                 (None, None, _) => Duration::ZERO,
             };
             let grace = phase.grace.unwrap_or_default().max(limits.request_timeout);

@@ -309,7 +309,9 @@ impl Books<'_> {
 fn most_in_flight(arrival: Arrival) -> Option<u32> {
     match arrival {
         Arrival::Concurrency { concurrency } => Some(concurrency),
-        Arrival::Rate { max_concurrency, .. } => max_concurrency,
+        Arrival::Rate { max_concurrency, .. } | Arrival::Fixed { max_concurrency } => {
+            max_concurrency
+        }
     }
 }
 

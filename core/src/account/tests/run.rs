@@ -98,6 +98,8 @@ impl Run {
                 counts,
                 written_off: 0,
                 unsent: 0,
+                repeated: 0,
+                sessions: None,
                 failure: None,
                 gates,
             });

@@ -2,6 +2,7 @@
 //! every call, and the rules, one test each.
 
 mod gates;
+mod inputs;
 mod load;
 mod property;
 mod rig;

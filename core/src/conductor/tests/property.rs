@@ -14,7 +14,10 @@ use crate::conductor::lifecycle::RunState;
 use crate::id::CreditId;
 use crate::machine::Machine;
 use crate::message::{GateGranted, GateRefusal, Message, ReleasedBy};
-use crate::plan::{ArrivalProcess, GatePlan, Limits, PhaseKind, PhaseSpec, RunPlan};
+use crate::plan::{
+    Arrival, ArrivalProcess, GatePlan, Inputs, Limits, PhaseKind, PhaseSpec, RunPlan, Schedule,
+    Sessions,
+};
 use crate::record::CreditEnd;
 
 fn phase() -> impl Strategy<Value = PhaseSpec> {
@@ -50,12 +53,43 @@ fn phase() -> impl Strategy<Value = PhaseSpec> {
     )
 }
 
+fn inputs() -> impl Strategy<Value = Inputs> {
+    let think = prop::collection::vec(prop::collection::vec(0_u32..200, 0..4), 1..5);
+    let offsets = prop::collection::vec(0_u64..400_000_000, 1..30);
+    let items = |n: usize| u32::try_from(n).ok();
+    prop_oneof![
+        Just(Inputs::default()),
+        (1_u32..20, any::<bool>()).prop_map(|(n, repeat)| Inputs {
+            items: Some(n),
+            repeat,
+            ..Inputs::default()
+        }),
+        think.prop_map(move |think| Inputs {
+            items: items(think.len()),
+            sessions: Sessions::new(think).ok(),
+            ..Inputs::default()
+        }),
+        offsets.prop_map(move |mut offsets| {
+            offsets.sort_unstable();
+            let (items, schedule) = (items(offsets.len()), Schedule::new(offsets).ok());
+            Inputs { items, schedule, ..Inputs::default() }
+        }),
+    ]
+}
+
 fn any_plan() -> impl Strategy<Value = RunPlan> {
-    (prop::collection::vec(phase(), 1..5), any::<bool>(), any::<u64>()).prop_map(
-        |(mut phases, gated, seed)| {
+    (prop::collection::vec(phase(), 1..5), any::<bool>(), any::<u64>(), inputs()).prop_map(
+        |(mut phases, gated, seed, inputs)| {
             for (index, phase) in phases.iter_mut().enumerate() {
                 phase.name = format!("p{index}");
                 phase.seamless &= index > 0;
+                if inputs.sessions.is_some() && index % 2 == 1 {
+                    phase.sessions = Some(3);
+                }
+                if inputs.schedule.is_some() && index % 2 == 0 {
+                    phase.fixed_schedule = true;
+                    (phase.request_rate, phase.arrival, phase.ramp) = (None, None, None);
+                }
             }
             let gate = GatePlan {
                 enabled: gated,
@@ -70,7 +104,7 @@ fn any_plan() -> impl Strategy<Value = RunPlan> {
                 cancel_grace: Duration::from_millis(200),
                 ..Limits::default()
             };
-            RunPlan::new(seed, phases, gate, limits).unwrap()
+            RunPlan::with_inputs(seed, phases, gate, limits, inputs).unwrap()
         },
     )
 }
@@ -283,9 +317,14 @@ proptest! {
         for (phase, plan) in report.phases.iter().zip(rig.plan.phases()) {
             prop_assert_eq!(phase.counts.completed, phase.counts.sent);
             prop_assert!(phase.failure.is_none() && phase.end.is_some());
+            // A schedule, or a number of sessions, may end before.
+            let ends = matches!(plan.arrival, Arrival::Fixed { .. }) || plan.most_sessions.is_some();
             if plan.stop.duration().is_none() {
-                prop_assert_eq!(Some(phase.counts.sent), plan.stop.requests());
+                prop_assert!(ends || Some(phase.counts.sent) == plan.stop.requests());
+                prop_assert!(Some(phase.counts.sent) <= plan.stop.requests());
             }
+            prop_assert_eq!(phase.sessions.is_some(), rig.plan.inputs().sessions.is_some());
+            prop_assert!(phase.sessions.is_none_or(|s| s.failed == 0));
         }
         let tally = rig.conductor.tally();
         prop_assert_eq!(tally.prompt_tokens, Some(tally.completed));
