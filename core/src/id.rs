@@ -212,12 +212,11 @@ impl Domain {
         let bad = |c: &char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '_');
         match name.chars().find(bad) {
             Some(c) => Err(DomainError::Character(c)),
-            None => Ok(Self(match name.as_str() {
-                Self::PROFILE => Cow::Borrowed(Self::PROFILE),
-                Self::TELEMETRY => Cow::Borrowed(Self::TELEMETRY),
-                Self::SERVER_METRICS => Cow::Borrowed(Self::SERVER_METRICS),
-                _ => Cow::Owned(name),
-            })),
+            None => {
+                let known = [Self::PROFILE, Self::TELEMETRY, Self::SERVER_METRICS];
+                let known = known.into_iter().find(|known| *known == name);
+                Ok(Self(known.map_or(Cow::Owned(name), Cow::Borrowed)))
+            }
         }
     }
 
