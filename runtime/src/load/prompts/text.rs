@@ -12,6 +12,8 @@ use super::words::WORDS;
 const ROUNDS: usize = 4;
 /// Bytes of a credit id: a word each.
 const ID_WORDS: usize = 6;
+/// The same where not every byte has a word of its own: six bits a word.
+const ID_WORDS_OF_FEWER: usize = 8;
 /// Where a phase's own shared text begins in its stream, in words of the
 /// generator: no text of a phase is longer.
 const PHASE_SHIFT: u32 = 40;
@@ -27,8 +29,8 @@ pub(crate) enum Shared {
 
 /// Makes text, a word of the built-in list for about one token.
 ///
-/// The first six words of what is unique spell a number that no other credit of
-/// the run has, in an order that the seed shuffles, so that prompts of six words
+/// The first six words of what is unique (eight where a tokenizer lacks some of
+/// the list) spell a number that no other credit of the run has, in an order that the seed shuffles, so that prompts of six words
 /// and more are distinct and no prefix cache can mix two requests up. Text that
 /// is shared is shared within one phase only. Both hold unless prompts may
 /// repeat: then the phases of a run send the same.
@@ -41,6 +43,8 @@ pub(crate) struct Text {
     /// For each byte its word, and its tokens at the start of a text; in a text
     /// it is one token.
     words: Box<[(&'static str, u32); 256]>,
+    /// Every byte has a word of its own; otherwise at least the first 64 have.
+    all_words: bool,
 }
 
 impl Text {
@@ -57,7 +61,9 @@ impl Text {
             None => WORDS.map(|word| (word, 1)),
             Some(tokenizer) => tokenizer.words(&WORDS)?,
         };
+        let all_words = words.iter().zip(WORDS).all(|((word, _), own)| *word == own);
         Ok(Self {
+            all_words,
             keys: std::array::from_fn(|_| rng.next_u64()),
             prefixes: root.child("prefixes").rng(),
             blocks: root.child("blocks").rng(),
@@ -80,8 +86,13 @@ impl Text {
         tokens: usize,
         rng: &mut ChaCha8Rng,
     ) {
-        let spelled = self.shuffled(self.salt(id)).to_be_bytes();
-        self.write(out, tokens, rng, &spelled[2..2 + ID_WORDS]);
+        let number = self.shuffled(self.salt(id));
+        if self.all_words {
+            self.write(out, tokens, rng, &number.to_be_bytes()[2..2 + ID_WORDS]);
+        } else {
+            let digit = |place: usize| (number >> (6 * place) & 63) as u8;
+            self.write(out, tokens, rng, &std::array::from_fn::<u8, ID_WORDS_OF_FEWER, _>(digit));
+        }
     }
 
     /// Appends the first `tokens` of a text that prompts of this phase share.

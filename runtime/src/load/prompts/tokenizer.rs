@@ -159,6 +159,22 @@ mod tests {
         }
 
         #[test]
+        fn with_fewer_words_neighbouring_prompts_still_differ() {
+            let file = tokenizer(70);
+            let tokenizer = Tokenizer::load(file.path()).unwrap();
+            let text = Text::new(1, false, Some(&tokenizer)).unwrap();
+            let begin = |number| {
+                let mut out = String::new();
+                let id = CreditId { phase: 0, number };
+                text.unique(&mut out, id, 8, &mut Seed::root(0).rng());
+                assert_eq!(tokenizer.count(&out).unwrap(), 8);
+                out
+            };
+            let distinct: std::collections::BTreeSet<String> = (0..2_000).map(begin).collect();
+            assert_eq!(distinct.len(), 2_000);
+        }
+
+        #[test]
         fn a_file_that_is_no_tokenizer_is_one_error() {
             let error = Tokenizer::load(Path::new("/nonexistent/t.json")).err().unwrap();
             assert!(error.to_string().starts_with("/nonexistent/t.json: "), "{error}");
