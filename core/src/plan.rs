@@ -1,7 +1,8 @@
 //! A validated description of a run: what the machines are built from.
 //!
 //! A [`RunPlan`] can only be made by [`RunPlan::new`], so that a machine never
-//! meets a contradiction.
+//! meets a contradiction. `load` has what varies within a phase: stages of its
+//! rate, requests that are cancelled.
 
 use core::time::Duration;
 
@@ -9,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::PhaseId;
 use crate::seed::Seed;
+
+mod load;
+
+pub use load::{Cancellation, MAX_STAGES, Stage};
 
 /// What a phase is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +147,21 @@ pub struct PhasePlan {
     /// leaves them until the request timeout ends them.
     #[serde(with = "crate::time::seconds::option")]
     pub grace: Option<Duration>,
+    /// The rate over time, where it is not one rate: the arrival's rate is then
+    /// the highest of them, and the phase stops at the end of the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+    /// The share of requests that the client cancels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
+    /// The largest share of failed requests (of those that completed or failed)
+    /// with which the run goes on.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::journal::exact::option"
+    )]
+    pub max_error_rate: Option<f64>,
 }
 
 /// The gates.
@@ -232,6 +252,12 @@ pub struct PhaseSpec {
     /// See [`PhasePlan::grace`]; where not given, 30 s for a phase with a
     /// duration and no limit for one without.
     pub grace: Option<Duration>,
+    /// See [`PhasePlan::stages`]; instead of a rate, a ramp and a duration.
+    pub stages: Vec<Stage>,
+    /// See [`PhasePlan::cancellation`].
+    pub cancellation: Option<Cancellation>,
+    /// See [`PhasePlan::max_error_rate`].
+    pub max_error_rate: Option<f64>,
 }
 
 impl PhaseSpec {
@@ -249,6 +275,9 @@ impl PhaseSpec {
             duration: None,
             ramp: None,
             grace: None,
+            stages: Vec::new(),
+            cancellation: None,
+            max_error_rate: None,
         }
     }
 
@@ -260,17 +289,22 @@ impl PhaseSpec {
                 (max_concurrency, Some(rate), Some(process))
             }
         };
+        // Stages say rate and duration themselves.
+        let one_rate = phase.stages.is_empty();
         Self {
             name: phase.name.clone(),
             kind: phase.kind,
             seamless: phase.seamless,
             concurrency,
-            request_rate,
+            request_rate: request_rate.filter(|_| one_rate),
             arrival,
             requests: phase.stop.requests(),
-            duration: phase.stop.duration(),
+            duration: phase.stop.duration().filter(|_| one_rate),
             ramp: Some(phase.ramp),
             grace: phase.grace,
+            stages: phase.stages.clone(),
+            cancellation: phase.cancellation,
+            max_error_rate: phase.max_error_rate,
         }
     }
 }
@@ -411,7 +445,7 @@ fn check_gate(gate: &GatePlan) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, PlanError> {
+fn check_phase(root: &Seed, index: usize, mut spec: PhaseSpec) -> Result<PhasePlan, PlanError> {
     let at = |key: &str| format!("phases[{index}].{key}");
     if spec.name.trim().is_empty() {
         return Err(PlanError::new(at("name"), "is empty", "give the phase a name"));
@@ -422,6 +456,11 @@ fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, 
             "the first phase has no predecessor to join",
             "remove it, or put a phase before it",
         ));
+    }
+    load::check(&at, &spec)?;
+    if !spec.stages.is_empty() {
+        spec.request_rate = Some(load::highest(&spec.stages));
+        spec.duration = Some(load::total(&spec.stages));
     }
     let arrival = check_arrival(&at, &spec)?;
     let stop = check_stop(&at, &spec)?;
@@ -435,6 +474,9 @@ fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, 
         stop,
         ramp: spec.ramp.unwrap_or_default(),
         grace,
+        stages: spec.stages,
+        cancellation: spec.cancellation,
+        max_error_rate: spec.max_error_rate,
     })
 }
 
@@ -510,83 +552,4 @@ fn check_stop(at: &impl Fn(&str) -> String, spec: &PhaseSpec) -> Result<Stop, Pl
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(name: &str) -> PhaseSpec {
-        let mut spec = PhaseSpec::new(name, PhaseKind::Profiling);
-        spec.concurrency = Some(1);
-        spec.requests = Some(1);
-        spec
-    }
-
-    fn error(phases: Vec<PhaseSpec>) -> String {
-        match RunPlan::new(0, phases, GatePlan::default(), Limits::default()) {
-            Ok(_) => "no error".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    fn with(change: impl Fn(&mut PhaseSpec)) -> Vec<PhaseSpec> {
-        let mut spec = spec("a");
-        change(&mut spec);
-        vec![spec]
-    }
-
-    #[test]
-    fn a_plan_that_was_tampered_with_cannot_be_read() {
-        let plan = RunPlan::new(3, vec![spec("a")], GatePlan::default(), Limits::default());
-        let json = serde_json::to_string(&plan.clone().unwrap()).unwrap();
-        assert_eq!(serde_json::from_str(&json).ok(), plan.ok());
-        let error = |from: &str, to: &str| {
-            let text = json.replacen(from, to, 1);
-            assert_ne!(text, json, "{from} is not there");
-            serde_json::from_str::<RunPlan>(&text).map_err(|e| e.to_string()).unwrap_err()
-        };
-        assert!(error("\"concurrency\":1", "\"concurrency\":0").contains("concurrency: is 0"));
-        assert!(error("\"name\":\"a\"", "\"name\":\"b\"").contains("phases[0]: is not what"));
-        assert!(error("\"seed\":3", "\"seed\":4").contains("phases[0]: is not what"));
-        assert!(error("\"requests\":1", "\"requests\":0").contains("requests: is 0"));
-    }
-
-    #[test]
-    fn each_contradiction_is_one_error_that_names_key_and_remedy() {
-        let inf = |s: &mut PhaseSpec| {
-            s.request_rate = Some(f64::INFINITY);
-            s.concurrency = None;
-            s.requests = None;
-            s.duration = Some(Duration::from_secs(1));
-        };
-        let errors = [
-            error(vec![]),
-            error(vec![spec("a"), spec("a")]),
-            error(with(|s| s.seamless = true)),
-            error(with(|s| s.name.clear())),
-            error(with(|s| s.requests = None)),
-            error(with(|s| s.requests = Some(0))),
-            error(with(|s| s.duration = Some(Duration::ZERO))),
-            error(with(|s| s.concurrency = Some(0))),
-            error(with(|s| s.concurrency = None)),
-            error(with(|s| s.request_rate = Some(-1.0))),
-            error(with(|s| s.arrival = Some(ArrivalProcess::Poisson))),
-            error(with(inf)),
-        ];
-        insta::assert_snapshot!(errors.join("\n"));
-    }
-
-    #[test]
-    fn a_phase_with_a_duration_has_thirty_seconds_of_grace_unless_told() {
-        let phases = with(|s| s.duration = Some(Duration::from_secs(1)));
-        let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(Some(DEFAULT_GRACE)));
-        let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(None));
-    }
-
-    #[test]
-    fn settling_is_part_of_the_gates_time() {
-        let gate = GatePlan { timeout: Duration::from_secs(1), ..GatePlan::default() };
-        let plan = RunPlan::new(0, vec![spec("a")], gate, Limits::default());
-        assert!(plan.is_err_and(|e| e.path == "gate.settle_timeout"));
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! What the client observed of one request.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::CreditId;
@@ -15,6 +17,9 @@ pub struct Credit {
     pub planned: Tick,
     /// When the request is to be given up.
     pub deadline: Tick,
+    /// The client cancels it so long after its last byte was written, unless it
+    /// is answered by then.
+    pub cancel_after: Option<Duration>,
 }
 
 /// A credit back from the load engine.
@@ -103,7 +108,10 @@ pub struct RequestRecord {
     /// When the first event with content (text, reasoning, tool call) was read
     /// from the socket. Role-only, empty and keep-alive events have none.
     pub first_token: Option<Tick>,
-    /// The same for the second.
+    /// The same for the first that has a part of the answer itself (text, refusal,
+    /// tool call): reasoning is none.
+    pub first_output_token: Option<Tick>,
+    /// When the second event with content was read.
     pub second_token: Option<Tick>,
     /// The same for the last.
     pub last_token: Option<Tick>,
@@ -115,6 +123,8 @@ pub struct RequestRecord {
     pub prompt_tokens: Option<u32>,
     /// Output tokens, by the server's usage.
     pub output_tokens: Option<u32>,
+    /// Those of them that are reasoning, by the server's usage.
+    pub reasoning_tokens: Option<u32>,
     /// Gaps between neighbouring content events, in nanoseconds. Not in the
     /// journal: no decision depends on them.
     #[serde(skip)]

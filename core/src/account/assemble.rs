@@ -6,6 +6,7 @@ use super::outcome::{count_difference, outcome};
 use super::result::{
     ClientResult, PhaseResult, RequestCounts, RunResult, SCHEMA_VERSION, Tool, Verdict,
 };
+use super::sweep::sweep;
 use super::verdict::{Finding, Judge, sum_up};
 use super::windows::windows;
 use crate::conductor::report::{ConductorReport, PhaseReport};
@@ -92,7 +93,8 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let windows = windows(evidence.plan, &boundaries);
     let judge = Judge { evidence, boundaries: &boundaries, windows: &windows, attributed };
     let planned = evidence.plan.phases().iter().enumerate();
-    let phases = planned.map(|(index, plan)| phase(&judge, index, plan)).collect();
+    let phases: Vec<PhaseResult> =
+        planned.map(|(index, plan)| phase(&judge, index, plan)).collect();
     let (outcome, reasons) = outcome(evidence, &facts);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -104,6 +106,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         started_at: facts.started_at,
         finished_at: facts.finished_at,
         config: facts.config,
+        sweep: sweep(evidence.plan, &phases),
         phases,
         boundaries: boundaries.results(),
         results_joined: evidence.controller.joined(),
@@ -128,6 +131,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan) -> PhaseResult {
         requests: requests(report, books),
         metrics: Default::default(),
         errors: Default::default(),
+        requests_by_url: Default::default(),
         server_metrics: Vec::new(),
         gpus: Vec::new(),
         reconciliation: Vec::new(),
@@ -159,6 +163,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan) -> PhaseResult {
     if let Some(books) = books {
         result.metrics = books.metrics.clone();
         result.errors = books.errors.clone();
+        result.requests_by_url = books.by_url.clone();
         result.notes.extend(books.notes.iter().map(sentence));
     }
     if let Some(telemetry) = judge.attributed.phases.get(index) {
@@ -200,6 +205,12 @@ fn remarks(report: &PhaseReport) -> Vec<String> {
         remarks.push(format!(
             "{} requests never came back and were written off; they are among the cancelled.",
             report.written_off
+        ));
+    }
+    if report.drawn_to_cancel > 0 {
+        remarks.push(format!(
+            "{} of {} requests were drawn to be cancelled by the client.",
+            report.drawn_to_cancel, report.counts.sent
         ));
     }
     if report.unsent > 0 {

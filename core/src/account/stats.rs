@@ -151,6 +151,7 @@ impl Series {
             p95,
             p99,
             relative_error: (!self.is_exact()).then_some(RELATIVE_ERROR),
+            resolvable: None,
         }
     }
 
@@ -238,6 +239,7 @@ pub fn unknown(unit: &str) -> MetricStats {
         p95: None,
         p99: None,
         relative_error: None,
+        resolvable: None,
     }
 }
 

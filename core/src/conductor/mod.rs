@@ -2,7 +2,8 @@
 //!
 //! - [`lifecycle`]: the states of a phase and of the run, as tables.
 //! - [`gate`]: asks the controller for gates and waits for the answer, or not.
-//! - [`ramp`], [`arrivals`]: when credits are planned.
+//! - [`ramp`], [`stages`], [`arrivals`]: when credits are planned.
+//! - [`budget`]: when too many have failed.
 //! - `phase`: one phase's credits, counts and times; `outstanding`: those of
 //!   its credits that are in flight.
 //! - [`event`]: what the conductor is told, asks for and says.
@@ -10,6 +11,7 @@
 //! - [`report`]: what the conductor knows at the end.
 
 pub mod arrivals;
+pub mod budget;
 pub mod event;
 pub mod gate;
 pub mod lifecycle;
@@ -18,6 +20,7 @@ mod outstanding;
 mod phase;
 pub mod ramp;
 pub mod report;
+pub mod stages;
 mod steps;
 #[cfg(test)]
 mod tests;

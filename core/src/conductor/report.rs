@@ -51,6 +51,9 @@ pub struct PhaseReport {
     /// Exact up to 65,536, beyond that by expectation. An infinite rate without
     /// a number of requests plans no number of arrivals, and has 0 here.
     pub unsent: u64,
+    /// Requests that were drawn to be cancelled by the client (those that were
+    /// answered before that completed).
+    pub drawn_to_cancel: u64,
     /// Why it failed, if it did.
     pub failure: Option<PhaseFailure>,
     /// The gates as the gate client saw them, in the order in which they were
@@ -65,6 +68,17 @@ pub enum PhaseFailure {
     /// Its START gate was refused.
     #[error("its START gate was refused: {0}")]
     StartRefused(GateRefusal),
+    /// More of its requests failed than its error budget allows: it was cut
+    /// short.
+    #[error(
+        "{errors} of {ended} requests that ended so far failed, which exceeds its error budget"
+    )]
+    ErrorBudget {
+        /// Failed.
+        errors: u64,
+        /// Completed or failed.
+        ended: u64,
+    },
 }
 
 /// One wait at a gate.

@@ -248,7 +248,7 @@ impl Bench {
     pub(crate) fn issue(&self, phase: u16, number: u32, timeout: Duration) {
         let now = self.clock.now();
         let id = CreditId { phase, number };
-        self.engine.issue(Credit { id, planned: now, deadline: now + timeout });
+        self.engine.issue(Credit { id, planned: now, deadline: now + timeout, cancel_after: None });
     }
 
     pub(crate) async fn done(&mut self) -> Finished {

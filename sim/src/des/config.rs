@@ -161,6 +161,7 @@ impl Config {
             goodput: BTreeMap::new(),
             streaming: true,
             produces_tokens: true,
+            urls: Vec::new(),
             ready_timeout: Duration::ZERO,
         };
         Self { seed: plan.seed(), plan, settings, collectors, faults, pace }

@@ -133,12 +133,14 @@ fn record(flight: &Flight, now: Tick, outcome: Outcome) -> RequestRecord {
         sent: Some(flight.started),
         first_byte: completed.then_some(now),
         first_token: completed.then_some(now),
+        first_output_token: completed.then_some(now),
         second_token: None,
         last_token: completed.then_some(now),
         ended: now,
         chunks: u32::from(completed),
         prompt_tokens: tokens(8),
         output_tokens: tokens(number % 5 + 1),
+        reasoning_tokens: None,
         gaps_ns: Vec::new(),
     }
 }

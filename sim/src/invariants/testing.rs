@@ -56,6 +56,7 @@ pub(super) fn settings(collectors: usize) -> Settings {
         goodput: BTreeMap::new(),
         streaming: true,
         produces_tokens: true,
+        urls: Vec::new(),
         ready_timeout: Duration::ZERO,
     }
 }
@@ -179,7 +180,7 @@ pub(super) fn refuse(plan: &RunPlan, phase: usize, kind: BaselineKind) -> Conduc
 
 pub(super) fn issue(phase: u16, number: u32) -> ConductorEffect {
     let id = CreditId { phase, number };
-    ConductorEffect::Issue(Credit { id, planned: ms(0), deadline: ms(600_000) })
+    ConductorEffect::Issue(Credit { id, planned: ms(0), deadline: ms(600_000), cancel_after: None })
 }
 
 pub(super) fn back(phase: u16, number: u32) -> ConductorInput {
@@ -200,11 +201,13 @@ pub(super) fn a_record(credit: CreditId, started: Tick, ended: Tick) -> RequestR
         sent: Some(started),
         first_byte: Some(ended),
         first_token: Some(ended),
+        first_output_token: Some(ended),
         second_token: None,
         last_token: Some(ended),
         chunks: 1,
         prompt_tokens: Some(3),
         output_tokens: Some(3),
+        reasoning_tokens: None,
         gaps_ns: vec![],
     }
 }

@@ -169,6 +169,7 @@ impl Scenario {
             goodput: std::collections::BTreeMap::new(),
             streaming: true,
             produces_tokens: true,
+            urls: Vec::new(),
             ready_timeout: Duration::ZERO,
         }
     }

@@ -98,6 +98,7 @@ impl Run {
                 counts,
                 written_off: 0,
                 unsent: 0,
+                drawn_to_cancel: 0,
                 failure: None,
                 gates,
             });
@@ -107,6 +108,7 @@ impl Run {
                 prompt_tokens: Some(*n * 10),
                 output_tokens: Some(*n * 5),
                 metrics: BTreeMap::from([("request_latency".to_owned(), metric(*n))]),
+                by_url: BTreeMap::new(),
                 errors: BTreeMap::new(),
                 notes: Vec::new(),
             });
@@ -305,6 +307,7 @@ fn metric(count: u64) -> MetricStats {
         p95: value,
         p99: value,
         relative_error: None,
+        resolvable: None,
     }
 }
 

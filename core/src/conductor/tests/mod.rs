@@ -6,3 +6,4 @@ mod load;
 mod property;
 mod rig;
 mod run;
+mod policy;
