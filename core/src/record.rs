@@ -109,7 +109,8 @@ pub struct RequestRecord {
     /// from the socket. Role-only, empty and keep-alive events have none.
     pub first_token: Option<Tick>,
     /// The same for the first that has a part of the answer itself (text, refusal,
-    /// tool call): reasoning is none.
+    /// tool call): reasoning is none. In the journal only where it is the first
+    /// token: no decision depends on it.
     pub first_output_token: Option<Tick>,
     /// When the second event with content was read.
     pub second_token: Option<Tick>,
@@ -123,7 +124,8 @@ pub struct RequestRecord {
     pub prompt_tokens: Option<u32>,
     /// Output tokens, by the server's usage.
     pub output_tokens: Option<u32>,
-    /// Those of them that are reasoning, by the server's usage.
+    /// Those of them that are reasoning, by the server's usage. Not in the
+    /// journal.
     pub reasoning_tokens: Option<u32>,
     /// Gaps between neighbouring content events, in nanoseconds. Not in the
     /// journal: no decision depends on them.

@@ -4,14 +4,13 @@
 //! A record of absolute moments takes up to 90 bytes; the journal promises at
 //! most 64 for a credit event. `#[serde(with = "crate::journal::compact")]`
 //! writes a sequence of whole numbers (variable-length in the journal's
-//! encoding): flags, phase, number, the status unless it is 200, `planned`, each moment as its
+//! encoding): flags, phase, number, the status, `planned`, each moment as its
 //! difference to the one before, chunks, prompt tokens, output tokens.
-//! Differences have their sign in the lowest bit; that of the output tokens is to
-//! the chunks. What is not there is left out, and
-//! the flags, which say what that is, are 0 for a request that has everything
-//! but reasoning. Where it has some, reasoning tokens and the first output token
-//! (as the difference to the first token) stand at the end.
-//! The gaps are not written: no decision depends on them.
+//! Differences have their sign in the lowest bit; that of the status is to 200,
+//! that of the output tokens to the chunks. What is not there is left out, and
+//! the flags, which say what that is, are 0 for a request that has everything.
+//! Not written, because no decision depends on them: the gaps, reasoning tokens,
+//! and a first output token other than the first token.
 
 use core::fmt;
 
@@ -25,7 +24,7 @@ use crate::record::{ErrorClass, Outcome, RequestRecord};
 use crate::time::Tick;
 
 /// The most numbers that a record takes.
-const MOST: usize = 17;
+const MOST: usize = 15;
 
 /// Outcomes in the order of their codes; the code of one is its place.
 const OUTCOMES: [Outcome; 7] = [
@@ -44,15 +43,11 @@ const STATUS: u32 = OUTCOME_BITS;
 const MOMENTS: u32 = STATUS + 1;
 const PROMPT: u32 = MOMENTS + 5;
 const OUTPUT: u32 = PROMPT + 1;
-/// The other way round: what is there, and hardly ever is.
-const REASONING: u32 = OUTPUT + 1;
-/// The first output token is not the first token: written, or none at all.
-const OUTPUT_LATER: u32 = REASONING + 1;
-const OUTPUT_NEVER: u32 = OUTPUT_LATER + 1;
+/// The first output token is not the first token.
+const REASONED: u32 = OUTPUT + 1;
 
-/// The status of most, which is not written; of others, 0 is none, and the rest
-/// one more than the status.
-const OK: u16 = 200;
+/// The status of most.
+const OK: u64 = 200;
 
 fn code(outcome: Outcome) -> u64 {
     match outcome {
@@ -78,19 +73,14 @@ pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result
     let r = record;
     let moments = [r.sent, r.first_byte, r.first_token, r.second_token, r.last_token];
     let mut flags = code(r.outcome);
-    let status = Some(r.status).filter(|status| *status != Some(OK));
-    flags |= u64::from(status.is_some()) << STATUS;
+    flags |= absent(r.status, STATUS);
     flags |= (MOMENTS..).zip(moments).map(|(bit, moment)| absent(moment, bit)).sum::<u64>();
     flags |= absent(r.prompt_tokens, PROMPT) | absent(r.output_tokens, OUTPUT);
-    flags |= u64::from(r.reasoning_tokens.is_some()) << REASONING;
-    let later = r.first_output_token.filter(|at| Some(*at) != r.first_token);
-    flags |= u64::from(later.is_some()) << OUTPUT_LATER;
-    let never = r.first_output_token.is_none() && r.first_token.is_some();
-    flags |= u64::from(never) << OUTPUT_NEVER;
+    flags |= u64::from(r.first_output_token != r.first_token) << REASONED;
 
     let mut numbers = Vec::with_capacity(MOST);
     numbers.extend([flags, r.credit.phase.into(), r.credit.number.into()]);
-    numbers.extend(status.map(|status| status.map_or(0, |code| u64::from(code) + 1)));
+    numbers.extend(r.status.map(|status| zigzag(status.into(), OK)));
     numbers.push(r.planned.0);
     let mut last = r.planned;
     for moment in [Some(r.started)].into_iter().chain(moments).chain([Some(r.ended)]).flatten() {
@@ -100,9 +90,6 @@ pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result
     numbers.push(r.chunks.into());
     numbers.extend(r.prompt_tokens.map(u64::from));
     numbers.extend(r.output_tokens.map(|n| zigzag(n.into(), r.chunks.into())));
-    numbers.extend(r.reasoning_tokens.map(u64::from));
-    let first = r.first_token.unwrap_or(r.started);
-    numbers.extend(later.map(|at| zigzag(at.0, first.0)));
 
     let mut tuple = serializer.serialize_tuple(numbers.len())?;
     for number in &numbers {
@@ -111,7 +98,7 @@ pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result
     tuple.end()
 }
 
-/// Reads a record; its gaps are empty.
+/// Reads a record, less what is not written.
 ///
 /// # Errors
 /// Those of the deserializer, or that the numbers are no record.
@@ -139,14 +126,10 @@ impl<'de> Visitor<'de> for Numbers {
         let outcome = usize::try_from(flags & ((1 << OUTCOME_BITS) - 1))
             .ok()
             .and_then(|code| OUTCOMES.get(code))
-            .filter(|_| flags >> (OUTPUT_NEVER + 1) == 0)
+            .filter(|_| flags >> (REASONED + 1) == 0)
             .ok_or_else(|| de::Error::custom(format_args!("{flags:#x} are no record's flags")))?;
         let credit = CreditId { phase: narrow(next()?)?, number: narrow(next()?)? };
-        let status = if there(STATUS) {
-            Some(OK)
-        } else {
-            next()?.checked_sub(1).map(narrow).transpose()?
-        };
+        let status = if there(STATUS) { Some(narrow(unzigzag(next()?, OK))?) } else { None };
         let planned = Tick(next()?);
         let mut last = planned;
         let mut moment = |is_there: bool| -> Result<Option<Tick>, A::Error> {
@@ -167,13 +150,6 @@ impl<'de> Visitor<'de> for Numbers {
         let prompt_tokens = if there(PROMPT) { Some(narrow(next()?)?) } else { None };
         let output_tokens =
             if there(OUTPUT) { Some(narrow(unzigzag(next()?, chunks.into()))?) } else { None };
-        let set = |bit: u32| !there(bit);
-        let reasoning_tokens = if set(REASONING) { Some(narrow(next()?)?) } else { None };
-        let first_output_token = if set(OUTPUT_LATER) {
-            Some(Tick(unzigzag(next()?, first_token.unwrap_or(started).0)))
-        } else {
-            first_token.filter(|_| !set(OUTPUT_NEVER))
-        };
         Ok(RequestRecord {
             credit,
             outcome: *outcome,
@@ -183,14 +159,14 @@ impl<'de> Visitor<'de> for Numbers {
             sent,
             first_byte,
             first_token,
-            first_output_token,
+            first_output_token: first_token.filter(|_| there(REASONED)),
             second_token,
             last_token,
             ended,
             chunks,
             prompt_tokens,
             output_tokens,
-            reasoning_tokens,
+            reasoning_tokens: None,
             gaps_ns: Vec::new(),
         })
     }
@@ -217,8 +193,8 @@ mod tests {
             (planned, started, ended) in any::<(u64, u64, u64)>(),
             moments in any::<[Option<u64>; 5]>(),
             chunks in any::<u32>(),
-            tokens in any::<[Option<u32>; 3]>(),
-            output in any::<Option<Option<u64>>>(),
+            tokens in any::<[Option<u32>; 2]>(),
+            reasoned in any::<bool>(),
         ) -> RequestRecord {
             let [sent, first_byte, first_token, second_token, last_token] =
                 moments.map(|m| m.map(Tick));
@@ -231,18 +207,45 @@ mod tests {
                 sent,
                 first_byte,
                 first_token,
-                // As often as not it is the first token.
-                first_output_token: output.map_or(first_token, |other| other.map(Tick)),
+                first_output_token: first_token.filter(|_| !reasoned),
                 second_token,
                 last_token,
                 ended: Tick(ended),
                 chunks,
                 prompt_tokens: tokens[0],
                 output_tokens: tokens[1],
-                reasoning_tokens: tokens[2],
+                reasoning_tokens: None,
                 gaps_ns: Vec::new(),
             }
         }
+    }
+
+    #[test]
+    fn an_answer_after_reasoning_loses_its_moment_and_nothing_else() {
+        let at = |ms| Some(Tick::from_millis(ms));
+        let mut record = RequestRecord {
+            credit: CreditId { phase: 1, number: 2 },
+            outcome: Outcome::Completed,
+            status: Some(200),
+            planned: Tick(0),
+            started: Tick(1),
+            sent: at(1),
+            first_byte: at(2),
+            first_token: at(3),
+            first_output_token: at(7),
+            second_token: at(4),
+            last_token: at(9),
+            ended: Tick::from_millis(9),
+            chunks: 5,
+            prompt_tokens: Some(8),
+            output_tokens: Some(5),
+            reasoning_tokens: Some(3),
+            gaps_ns: vec![1, 2],
+        };
+        let bytes = postcard::to_allocvec(&Compact(record.clone())).unwrap();
+        (record.first_output_token, record.reasoning_tokens) = (None, None);
+        record.gaps_ns.clear();
+        assert_eq!(postcard::from_bytes::<Compact>(&bytes).unwrap().0, record);
     }
 
     #[test]

@@ -122,8 +122,10 @@ fn jsonl(line: &str, kind: EndpointType) -> Result<Entry, Wrong> {
             return Err(("'prompt' is not a text, or is empty".into(), "give it some text"));
         }
         (None, Some(messages)) => match kind {
-            EndpointType::Chat => Content::Messages(check_messages(messages)?),
-            EndpointType::Completions | EndpointType::Embeddings => {
+            EndpointType::Chat | EndpointType::Responses | EndpointType::Messages => {
+                Content::Messages(check_messages(messages)?)
+            }
+            EndpointType::Completions | EndpointType::Embeddings | EndpointType::Rerank => {
                 let remedy = "use the chat endpoint, or give 'prompt'";
                 return Err(("'messages' only go to a chat endpoint".into(), remedy));
             }
@@ -165,7 +167,26 @@ fn openai(line: &str, kind: EndpointType) -> Result<Entry, Wrong> {
             let remedy = "give 'input', or choose the endpoint that the bodies are for";
             return Err(("is no body of an embedding: 'input' is missing".into(), remedy));
         }
-        EndpointType::Completions | EndpointType::Embeddings => {}
+        EndpointType::Responses if !object.contains_key("input") => {
+            let remedy = "give 'input', or choose the endpoint that the bodies are for";
+            return Err(("is no body of a response: 'input' is missing".into(), remedy));
+        }
+        EndpointType::Messages if !object.contains_key("messages") => {
+            let remedy = "give 'messages', or choose the endpoint that the bodies are for";
+            return Err(("is no body of a message: 'messages' is missing".into(), remedy));
+        }
+        EndpointType::Rerank
+            if !(object.contains_key("query") && object.contains_key("documents")) =>
+        {
+            let remedy = "give both, or choose the endpoint that the bodies are for";
+            let problem = "is no body to rerank: 'query' or 'documents' is missing";
+            return Err((problem.into(), remedy));
+        }
+        EndpointType::Completions
+        | EndpointType::Embeddings
+        | EndpointType::Responses
+        | EndpointType::Messages
+        | EndpointType::Rerank => {}
     }
     Ok(Entry { content: Content::Body(Arc::new(object)), max_tokens: None })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 fn config(url: &str, kind: EndpointType) -> EndpointConfig {
     EndpointConfig {
         url: url.to_owned(),
+        more_urls: Vec::new(),
         model: None,
         kind,
         streaming: true,
@@ -15,7 +16,7 @@ fn config(url: &str, kind: EndpointType) -> EndpointConfig {
 }
 
 fn path(url: &str, kind: EndpointType) -> Result<String, EndpointError> {
-    Endpoint::new(&config(url, kind), "m").map(|e| e.uri.to_string())
+    Endpoint::new(&config(url, kind), url, "m").map(|e| e.uri.to_string())
 }
 
 fn ask(text: &str) -> Prompt {
@@ -24,7 +25,7 @@ fn ask(text: &str) -> Prompt {
 }
 
 fn body(config: &EndpointConfig, prompt: &Prompt) -> Value {
-    let endpoint = Endpoint::new(config, "m").unwrap();
+    let endpoint = Endpoint::new(config, &config.url, "m").unwrap();
     serde_json::from_slice(&endpoint.body(prompt)).unwrap()
 }
 
@@ -91,7 +92,7 @@ fn extra_inputs_win_over_everything() {
     let mut config = config("http://h", EndpointType::Chat);
     let extra = serde_json::json!({"max_tokens": 1, "temperature": 0, "stream_options": null});
     config.extra_inputs = extra.as_object().unwrap().clone();
-    let endpoint = Endpoint::new(&config, "m").unwrap();
+    let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
     let text = String::from_utf8(endpoint.body(&ask("a")).to_vec()).unwrap();
     assert_eq!(text.matches("max_tokens").count(), 1, "{text}");
     let body: Value = serde_json::from_str(&text).unwrap();
@@ -116,7 +117,7 @@ fn a_body_from_a_file_keeps_its_fields_and_gets_model_and_streaming() {
 fn credentials_become_a_header_and_appear_nowhere_else() {
     let mut config = config("http://user:p%40ss@h:1/?key=hidden", EndpointType::Chat);
     let header = |config: &EndpointConfig| {
-        let endpoint = Endpoint::new(config, "m").unwrap();
+        let endpoint = Endpoint::new(config, &config.url, "m").unwrap();
         let value = endpoint.headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
         (value, endpoint)
     };
@@ -139,7 +140,7 @@ fn a_header_that_cannot_be_sent_is_an_error_without_its_value() {
     let error = |name: &str, value: &str| {
         let mut config = config("http://h", EndpointType::Chat);
         config.headers = vec![(name.into(), Secret::new(value))];
-        Endpoint::new(&config, "m").err().map(|e| e.to_string()).unwrap_or_default()
+        Endpoint::new(&config, &config.url, "m").err().map(|e| e.to_string()).unwrap_or_default()
     };
     assert!(error("a b", "x").starts_with("endpoint.headers.a b: "));
     let bad = error("x-key", "secret\nvalue");
@@ -149,7 +150,8 @@ fn a_header_that_cannot_be_sent_is_an_error_without_its_value() {
 
 #[test]
 fn ipv6_hosts_lose_their_brackets_for_connecting_only() {
-    let endpoint = Endpoint::new(&config("http://[::1]:8000", EndpointType::Chat), "m").unwrap();
+    let config = config("http://[::1]:8000", EndpointType::Chat);
+    let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
     assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 8000));
     assert_eq!(endpoint.headers[header::HOST], "[::1]:8000");
 }

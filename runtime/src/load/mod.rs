@@ -3,12 +3,13 @@
 //! the credit.
 //!
 //! - `engine`: the tasks; `exchange`: one request and its answer; `progress`:
-//!   what becomes its record.
+//!   what becomes its record; `cancel`: requests that are cancelled by plan.
 //! - [`connector`]: the network; `stamped`: times taken at the socket;
 //!   `connection`: HTTP/1.1 and the pool.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
 //! - `sse`, `response`: what is answered; `classify`: what went wrong.
 
+mod cancel;
 mod classify;
 mod connection;
 pub mod connector;
@@ -29,6 +30,7 @@ use std::pin::Pin;
 use phasegate_core::Tick;
 use phasegate_core::record::RequestRecord;
 
+pub(crate) use cancel::PlannedCancel;
 pub use connection::ConnectionCounts;
 pub use endpoint::EndpointError;
 pub use engine::{DEFAULT_MAX_EVENT_BYTES, Engine, EngineConfig, EngineError};

@@ -188,6 +188,7 @@ pub(crate) fn plain(status: &str, kind: &str, body: &str) -> Vec<u8> {
 pub(crate) fn chat(url: &str) -> EndpointConfig {
     EndpointConfig {
         url: url.to_owned(),
+        more_urls: Vec::new(),
         model: None,
         kind: EndpointType::Chat,
         streaming: true,

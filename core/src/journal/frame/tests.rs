@@ -195,7 +195,7 @@ mod size {
             streaming in 0..4 * MINUTE,
             closing in 0..50 * MILLI,
             chunks in 0_u32..16_000,
-            (prompt, beyond, reasoning) in (0_u32..130_000, 0_u32..4_000, 0_u32..16_000),
+            (prompt, beyond) in (0_u32..130_000, 0_u32..4_000),
         ) -> RequestRecord {
             let mut at = planned;
             let mut after = |step: u64| {
@@ -214,14 +214,14 @@ mod size {
                 sent: Some(sent),
                 first_byte: Some(first_byte),
                 first_token: Some(first),
-                first_output_token: Some(Tick(second.0.midpoint(last.0))),
+                first_output_token: Some(first),
                 second_token: Some(second),
                 last_token: Some(last),
                 ended: after(closing),
                 chunks,
                 prompt_tokens: Some(prompt),
                 output_tokens: Some(chunks + beyond),
-                reasoning_tokens: Some(reasoning),
+                reasoning_tokens: None,
                 gaps_ns: Vec::new(),
             }
         }
