@@ -84,6 +84,11 @@ impl Load {
             let at = credit.deadline + Duration::from_nanos(late);
             return (place, dice.chance(300).then_some((at, outcome)));
         }
+        // The model writes a request in no time.
+        let cancelled = credit.cancel_after.map(nanos).filter(|after| *after < takes);
+        if let Some(after) = cancelled {
+            (takes, outcome) = (after, Outcome::Cancelled);
+        }
         let back = now + Duration::from_nanos(takes);
         if back >= credit.deadline {
             return (place, Some((credit.deadline, Outcome::Failed(ErrorClass::Timeout))));
