@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phasegate_core::plan::{GatePlan, Limits, RunPlan};
+use phasegate_core::plan::{GatePlan, Limits, PhaseKind, RunPlan};
 
 use super::telemetry::SHORTEST_INTERVAL;
 use super::{phases, variable, wrong};
@@ -16,8 +16,13 @@ use crate::exit::Usage;
 const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
 pub(super) fn plan(args: &RunArgs, env: &Environment, file: &FileConfig) -> Result<RunPlan, Usage> {
-    let phases = phases::phases(&args.load, file)?;
-    let (count, seed) = (phases.len(), args.load.seed.or(file.seed).unwrap_or_default());
+    let mut phases = phases::phases(&args.load, file)?;
+    let most = args.judge.max_error_rate.or(file.limits.max_error_rate);
+    for phase in phases.iter_mut().filter(|phase| phase.kind == PhaseKind::Profiling) {
+        phase.max_error_rate = most;
+    }
+    let warmed = phases.first().is_some_and(|phase| phase.kind == PhaseKind::Warmup);
+    let seed = args.load.seed.or(file.seed).unwrap_or_default();
     let gate = gate(args, env, file)?;
     let own = Limits::default();
     let limits = &file.limits;
@@ -46,7 +51,7 @@ pub(super) fn plan(args: &RunArgs, env: &Environment, file: &FileConfig) -> Resu
         drain: limits.drain.unwrap_or(own.drain),
         cancel_grace: limits.cancel_grace.unwrap_or(own.cancel_grace),
     };
-    RunPlan::new(seed, phases, gate, limits).map_err(|e| phases::explain(&e, file, count))
+    RunPlan::new(seed, phases, gate, limits).map_err(|e| phases::explain(&e, file, warmed))
 }
 
 fn gate(args: &RunArgs, env: &Environment, file: &FileConfig) -> Result<GatePlan, Usage> {
