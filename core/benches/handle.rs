@@ -242,8 +242,12 @@ fn journal(c: &mut Criterion) {
                 let at = Tick(u64::from(number) * 1_000);
                 let input = ConductorInput::Returned(record(number).credit_return());
                 let id = CreditId { phase: 0, number: number.wrapping_add(IN_FLIGHT) };
-                let effect =
-                    ConductorEffect::Issue(Credit { id, planned: at, deadline: Tick::NEVER, cancel_after: None });
+                let effect = ConductorEffect::Issue(Credit {
+                    id,
+                    planned: at,
+                    deadline: Tick::NEVER,
+                    cancel_after: None,
+                });
                 let kind = Kind::Input(encode_input(&input).unwrap());
                 let effects = digest(&[effect]).unwrap();
                 encoder.push(&Entry { node: 1, at, kind, effects }, &mut out).unwrap();

@@ -3,6 +3,8 @@
 //!
 //! - `harness`: starts servers and runs, reads what they leave.
 //! - `happy`: what must be seen when nothing goes wrong.
+//! - `endpoints`: each API, several URLs, reasoning, packed events.
+//! - `policy`: sweeps, cancellations, stages, the error budget.
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
 //! - `nvml`: GPUs through NVML's C ABI.
@@ -10,11 +12,13 @@
 //! - `report`: the page of a run, finished or killed.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
 
+mod endpoints;
 mod exact;
 mod exporters;
 mod faults;
 mod happy;
 mod harness;
 mod nvml;
+mod policy;
 mod report;
 mod signals;

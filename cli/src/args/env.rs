@@ -39,8 +39,7 @@ pub const GPU_INTERVAL: Variable = Variable {
 /// The API key.
 pub const API_KEY: Variable = Variable { name: "OPENAI_API_KEY", flag: "api-key" };
 /// The API key where Anthropic's API is spoken.
-pub const ANTHROPIC_API_KEY: Variable =
-    Variable { name: "ANTHROPIC_API_KEY", flag: "api-key" };
+pub const ANTHROPIC_API_KEY: Variable = Variable { name: "ANTHROPIC_API_KEY", flag: "api-key" };
 
 /// Every variable that `run` reads.
 pub const VARIABLES: [Variable; 8] = [

@@ -270,7 +270,7 @@ fn read_phase(mut s: Section<'_>) -> Result<PhaseSection, Usage> {
 fn read_stages(s: &mut Section<'_>) -> Result<Vec<Stage>, Usage> {
     let Some(items) = s.sections("stages")? else { return Ok(Vec::new()) };
     if items.is_empty() {
-        return Err(s.missing("stages", "the list is empty; give stages, or remove it"));
+        return Err(s.wrong_key("stages", "the list is empty; give stages, or remove it"));
     }
     items.into_iter().map(read_stage).collect()
 }

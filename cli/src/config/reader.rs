@@ -231,7 +231,8 @@ impl<'a> Section<'a> {
     pub fn sections(&mut self, key: &'static str) -> Result<Option<Vec<Section<'a>>>, Usage> {
         let Some(items) = self.list(key)? else { return Ok(None) };
         let path = self.path_of(key);
-        let open = |(index, item)| Section::open(self.source, Some(item), format!("{path}[{index}]"));
+        let open =
+            |(index, item)| Section::open(self.source, Some(item), format!("{path}[{index}]"));
         items.iter().enumerate().map(open).collect::<Result<_, _>>().map(Some)
     }
 

@@ -12,6 +12,8 @@ mod telemetry;
 pub mod url;
 
 #[cfg(test)]
+mod sweep_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::{Duration, SystemTime};

@@ -66,8 +66,8 @@ fn of_section(section: &PhaseSection) -> Result<PhaseSpec, (&'static str, String
     spec.ramp = section.ramp;
     spec.grace = section.grace_period;
     spec.stages.clone_from(&section.stages);
-    spec.cancellation =
-        cancellation(section.cancellation_rate, section.cancellation_delay).map_err(|problem| {
+    spec.cancellation = cancellation(section.cancellation_rate, section.cancellation_delay)
+        .map_err(|problem| {
             ("cancellation_delay", format!("{problem} cancellation_rate too, or remove it"))
         })?;
     Ok(spec)
@@ -91,14 +91,13 @@ fn of_flags(load: &LoadArgs) -> Result<Vec<PhaseSpec>, Usage> {
     base.grace = load.grace_period;
     base.requests = load.request_count;
     base.duration = load.duration;
-    base.cancellation = cancellation(
-        load.request_cancellation_rate,
-        load.request_cancellation_delay,
-    )
-    .map_err(|problem| {
-        let problem = format!("{problem} --request-cancellation-rate too, or remove it");
-        Usage::new(format!("--request-cancellation-delay: {problem}"))
-    })?;
+    base.cancellation =
+        cancellation(load.request_cancellation_rate, load.request_cancellation_delay).map_err(
+            |problem| {
+                let problem = format!("{problem} --request-cancellation-rate too, or remove it");
+                Usage::new(format!("--request-cancellation-delay: {problem}"))
+            },
+        )?;
     let step = |rate: Option<f64>, concurrency: Option<u32>| {
         let mut step = base.clone();
         step.request_rate = rate;
@@ -144,9 +143,7 @@ fn cancellation(
     delay: Option<Duration>,
 ) -> Result<Option<Cancellation>, &'static str> {
     match (share, delay) {
-        (Some(share), delay) => {
-            Ok(Some(Cancellation { share, delay: delay.unwrap_or_default() }))
-        }
+        (Some(share), delay) => Ok(Some(Cancellation { share, delay: delay.unwrap_or_default() })),
         (None, Some(_)) => Err("nothing is cancelled that it could delay; give"),
         (None, None) => Ok(None),
     }

@@ -111,9 +111,9 @@ impl Phase {
                 Pacer::Open { arrivals, cap: max_concurrency }
             }
         };
-        let cancels = plan.cancellation.map(|_| {
-            Box::new(root.child(&format!("cancellations/{index}/{}", plan.name)).rng())
-        });
+        let cancels = plan
+            .cancellation
+            .map(|_| Box::new(root.child(&format!("cancellations/{index}/{}", plan.name)).rng()));
         Self {
             index,
             plan,

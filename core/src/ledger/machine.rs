@@ -207,7 +207,11 @@ impl Ledger {
         let lag = self.lag_us.stats("us");
         let urls = &self.urls;
         LedgerReport {
-            phases: self.books.iter_mut().map(|b| b.report(profile, limits, urls, finish)).collect(),
+            phases: self
+                .books
+                .iter_mut()
+                .map(|b| b.report(profile, limits, urls, finish))
+                .collect(),
             finish,
             missing,
             dispatch_lag_us: LagStats { p50: lag.p50, p99: lag.p99, max: lag.max },

@@ -233,10 +233,8 @@ const DOCUMENTS: usize = 8;
 /// with fewer than nine words so many fewer documents, and at least one, which
 /// of a single word is that word again.
 fn query_and_documents(text: &str) -> (&str, Vec<&str>) {
-    let starts: Vec<usize> = text
-        .split_whitespace()
-        .map(|word| word.as_ptr().addr() - text.as_ptr().addr())
-        .collect();
+    let starts: Vec<usize> =
+        text.split_whitespace().map(|word| word.as_ptr().addr() - text.as_ptr().addr()).collect();
     let words = starts.len();
     let documents = DOCUMENTS.min(words.saturating_sub(1));
     if documents == 0 {

@@ -155,3 +155,58 @@ fn ipv6_hosts_lose_their_brackets_for_connecting_only() {
     assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 8000));
     assert_eq!(endpoint.headers[header::HOST], "[::1]:8000");
 }
+
+#[test]
+fn the_newer_apis_have_their_paths_and_bodies() {
+    let text = "a b c d e f g h i j k";
+    let of = |kind| {
+        let config = config("http://h", kind);
+        let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
+        assert_eq!(endpoint.streaming, kind.produces_tokens());
+        format!("{} {}", endpoint.uri, body(&config, &ask(text)))
+    };
+    let list = Content::Messages(Arc::from("[{\"role\":\"user\",\"content\":\"s\"}]"));
+    let list = Prompt { content: list, max_tokens: None, ignore_eos: false };
+    insta::assert_snapshot!(
+        [
+            of(EndpointType::Responses),
+            of(EndpointType::Messages),
+            of(EndpointType::Rerank),
+            body(&config("http://h", EndpointType::Responses), &list).to_string(),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn anthropics_key_has_its_own_header_and_a_given_header_stands_for_ours() {
+    let mut config = config("http://h", EndpointType::Messages);
+    config.api_key = Some(Secret::new("sk-ant-123"));
+    config.headers = vec![("Anthropic-Version".to_owned(), Secret::new("2030-01-01"))];
+    let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
+    let header = |name: &str| endpoint.headers.get(name).and_then(|v| v.to_str().ok());
+    assert_eq!(header("x-api-key"), Some("sk-ant-123"));
+    assert_eq!(header("authorization"), None);
+    assert_eq!(header("anthropic-version"), Some("2030-01-01"));
+    assert_eq!(endpoint.redact("no sk-ant-123 here"), "no *** here");
+    let all = config.all_headers();
+    let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["x-api-key", "Anthropic-Version"]);
+}
+
+#[test]
+fn a_text_to_rerank_is_dealt_into_a_query_and_documents() {
+    let (query, documents) = query_and_documents("q1 q2 q3 a b c d e f g h");
+    assert_eq!(query, "q1 q2 q3");
+    assert_eq!(documents, ["a", "b", "c", "d", "e", "f", "g", "h"]);
+    assert_eq!(query_and_documents("a  b\tc"), ("a", vec!["b", "c"]));
+    assert_eq!(query_and_documents("a"), ("a", vec!["a"]));
+    for words in 2..200 {
+        let text = vec!["w"; words].join(" ");
+        let (query, documents) = query_and_documents(&text);
+        let count = |text: &str| text.split_whitespace().count();
+        let sizes: Vec<usize> = documents.iter().map(|d| count(d)).collect();
+        assert_eq!(count(query) + sizes.iter().sum::<usize>(), words, "no word is lost");
+        assert!(sizes.iter().all(|n| *n == sizes[0] && *n > 0), "{sizes:?}");
+    }
+}

@@ -11,13 +11,13 @@ use rustls::RootCertStore;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::{Completions, PlannedCancel};
 use super::connection::{ConnectionCounts, Pool, Target};
 use super::connector::{Connector, Tcp, Tls};
 use super::endpoint::{Endpoint, EndpointError};
 use super::exchange::Exchange;
 use super::progress::{End, Progress};
 use super::prompts::Prompts;
+use super::{Completions, PlannedCancel};
 use crate::clock::Clock;
 use crate::config::EndpointConfig;
 
@@ -112,10 +112,12 @@ impl Engine {
             let endpoint = Endpoint::new(config.endpoint, url, &config.model)?;
             let tls = match endpoint.https {
                 false => None,
-                true => Some(Tls::new(&endpoint.host, config.roots.clone()).map_err(|problem| {
-                    let remedy = "check the host name and the machine's certificates";
-                    EndpointError::new("endpoint.url", problem, remedy)
-                })?),
+                true => {
+                    Some(Tls::new(&endpoint.host, config.roots.clone()).map_err(|problem| {
+                        let remedy = "check the host name and the machine's certificates";
+                        EndpointError::new("endpoint.url", problem, remedy)
+                    })?)
+                }
             };
             let target = Target {
                 host: endpoint.host.clone(),

@@ -185,7 +185,8 @@ impl Exchange {
             if progress.complete {
                 continue;
             }
-            parser.push(&bytes, &mut |event| one_event(kind, event, mark, &mut finished, progress))?;
+            parser
+                .push(&bytes, &mut |event| one_event(kind, event, mark, &mut finished, progress))?;
             if progress.complete {
                 until = Some(Instant::now() + TAIL_WAIT);
             }

@@ -247,9 +247,20 @@ impl Bench {
     }
 
     pub(crate) fn issue(&self, phase: u16, number: u32, timeout: Duration) {
+        self.issue_to_cancel(phase, number, timeout, None);
+    }
+
+    /// Issues one that is to be cancelled so long after it was sent.
+    pub(crate) fn issue_to_cancel(
+        &self,
+        phase: u16,
+        number: u32,
+        timeout: Duration,
+        cancel_after: Option<Duration>,
+    ) {
         let now = self.clock.now();
         let id = CreditId { phase, number };
-        self.engine.issue(Credit { id, planned: now, deadline: now + timeout, cancel_after: None });
+        self.engine.issue(Credit { id, planned: now, deadline: now + timeout, cancel_after });
     }
 
     pub(crate) async fn done(&mut self) -> Finished {

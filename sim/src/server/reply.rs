@@ -181,11 +181,9 @@ impl Reply {
     fn chunk(&self, choices: &[Choice<'_>], usage: Option<Usage>) -> Vec<u8> {
         let object = match self.api {
             Api::Chat => "chat.completion.chunk",
-            Api::Completions
-            | Api::Embeddings
-            | Api::Responses
-            | Api::Messages
-            | Api::Rerank => "text_completion",
+            Api::Completions | Api::Embeddings | Api::Responses | Api::Messages | Api::Rerank => {
+                "text_completion"
+            }
         };
         let Self { id, created, model, .. } = self;
         let chunk = Chunk { id, object, created: *created, model, choices, usage };
@@ -229,11 +227,9 @@ impl Reply {
         };
         let (delta, text) = match self.api {
             Api::Chat => (Some(Delta { role, reasoning_content, content: text }), None),
-            Api::Completions
-            | Api::Embeddings
-            | Api::Responses
-            | Api::Messages
-            | Api::Rerank => (None, Some(text.unwrap_or_default())),
+            Api::Completions | Api::Embeddings | Api::Responses | Api::Messages | Api::Rerank => {
+                (None, Some(text.unwrap_or_default()))
+            }
         };
         let choice = Choice { index: 0, delta, text, logprobs: None, finish_reason: finish };
         self.chunk(&[choice], None)
@@ -339,11 +335,7 @@ impl Reply {
                 }
                 "chat.completion"
             }
-            Api::Completions
-            | Api::Embeddings
-            | Api::Responses
-            | Api::Messages
-            | Api::Rerank => {
+            Api::Completions | Api::Embeddings | Api::Responses | Api::Messages | Api::Rerank => {
                 choice["text"] = json!(text);
                 "text_completion"
             }

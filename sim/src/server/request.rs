@@ -205,7 +205,12 @@ pub(crate) fn parse(api: Api, body: &[u8], config: &ServerConfig) -> Result<Requ
         },
         Api::Rerank => {
             let documents = fields.documents.take().unwrap_or_default();
-            fields.query.take().into_iter().chain(documents.into_iter().map(Document::text)).collect()
+            fields
+                .query
+                .take()
+                .into_iter()
+                .chain(documents.into_iter().map(Document::text))
+                .collect()
         }
     };
     let prompt = inputs.join("\n");

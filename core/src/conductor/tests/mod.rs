@@ -3,7 +3,7 @@
 
 mod gates;
 mod load;
+mod policy;
 mod property;
 mod rig;
 mod run;
-mod policy;

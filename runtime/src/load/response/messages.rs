@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn deltas_carry_text_thinking_and_tool_input() {
         let read = |delta: &str| {
-            let data = format!("{{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{delta}}}");
+            let data =
+                format!("{{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{delta}}}");
             let chunk = event(&data).unwrap();
             (chunk.content, chunk.answer)
         };

@@ -95,11 +95,8 @@ mod tests {
         let data = "{\"type\":\"response.completed\",\"response\":{\"output\":[1],\"usage\":\
                     {\"input_tokens\":3,\"output_tokens\":7,\"total_tokens\":10,\
                     \"output_tokens_details\":{\"reasoning_tokens\":2}}}}";
-        let usage = Usage {
-            prompt_tokens: Some(3),
-            completion_tokens: Some(7),
-            reasoning_tokens: Some(2),
-        };
+        let usage =
+            Usage { prompt_tokens: Some(3), completion_tokens: Some(7), reasoning_tokens: Some(2) };
         let end = Chunk { finished: true, done: true, usage: Some(usage), ..Chunk::default() };
         assert_eq!(event(data), Ok(end));
         assert_eq!(event(&data.replace("completed", "incomplete")), Ok(end));

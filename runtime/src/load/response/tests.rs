@@ -22,8 +22,7 @@ fn text_reasoning_and_tool_calls_are_content() {
 
 #[test]
 fn role_only_and_empty_events_are_no_token() {
-    for delta in ["{\"role\":\"assistant\"}", "{\"role\":\"assistant\",\"content\":\"\"}", "{}"]
-    {
+    for delta in ["{\"role\":\"assistant\"}", "{\"role\":\"assistant\",\"content\":\"\"}", "{}"] {
         assert!(!content(delta), "{delta}");
     }
     assert!(!content("{\"content\":null,\"tool_calls\":[],\"reasoning_content\":\"\"}"));
@@ -54,7 +53,8 @@ fn what_is_said_of_a_failure_is_short_however_much_the_server_said() {
 fn usage_and_the_end_are_seen() {
     let data = "{\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"total_tokens\":10,\
                 \"completion_tokens\":7,\"prompt_tokens_details\":null}}";
-    let usage = Usage { prompt_tokens: Some(3), completion_tokens: Some(7), reasoning_tokens: None };
+    let usage =
+        Usage { prompt_tokens: Some(3), completion_tokens: Some(7), reasoning_tokens: None };
     assert_eq!(chunk(data).unwrap().usage, Some(usage));
     assert_eq!(chunk("{\"choices\":[],\"usage\":null}").unwrap().usage, None);
     let data = "{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}";
@@ -87,7 +87,8 @@ fn what_is_not_the_api_is_malformed() {
 #[test]
 fn a_whole_answer_gives_its_usage_and_unknown_counts_stay_unknown() {
     let body = b"{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
-    let usage = Usage { prompt_tokens: Some(1), completion_tokens: Some(2), reasoning_tokens: None };
+    let usage =
+        Usage { prompt_tokens: Some(1), completion_tokens: Some(2), reasoning_tokens: None };
     assert_eq!(whole(body, EndpointType::Chat), Ok(usage));
     assert_eq!(whole(b"{\"choices\":[]}", EndpointType::Completions), Ok(Usage::default()));
     let body = b"{\"data\":[{\"embedding\":[0.1]}],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":0}}";

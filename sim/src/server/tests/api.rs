@@ -281,8 +281,7 @@ async fn documents_are_ranked_for_a_query_the_best_first() {
     let body = json!({"query": "a b", "documents": ["c", "d e", "f"]});
     let answer = client.post("/v1/rerank", &body).await.unwrap().json();
     let results = answer["results"].as_array().unwrap();
-    let scores: Vec<f64> =
-        results.iter().map(|r| r["relevance_score"].as_f64().unwrap()).collect();
+    let scores: Vec<f64> = results.iter().map(|r| r["relevance_score"].as_f64().unwrap()).collect();
     assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
     let mut places: Vec<u64> = results.iter().map(|r| r["index"].as_u64().unwrap()).collect();
     places.sort_unstable();

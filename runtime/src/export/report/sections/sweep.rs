@@ -38,10 +38,8 @@ pub(in super::super) fn render(result: &RunResult) -> String {
             step.inter_token_latency_p50,
             step.latency_avg,
         ];
-        let mut cells = vec![
-            Cell::Name(format!("{}{knee}", esc(&step.phase))),
-            Cell::Number(value),
-        ];
+        let mut cells =
+            vec![Cell::Name(format!("{}{knee}", esc(&step.phase))), Cell::Number(value)];
         cells.extend(numbers.map(|value| Cell::Number(known(value, "not measured"))));
         cells.push(Cell::Number(known(step.goodput, "no limits, or not measured")));
         cells.push(Cell::Text(badge(&step.verdict)));
