@@ -187,13 +187,13 @@ fn what_is_not_in_the_books_is_noted_with_its_number_and_nothing_else_is() {
     let limits = Limits::new(&chat.limits, chat.profile);
     let id = PhaseId::derive(&crate::seed::Seed::root(0), 0, "p");
     let notes_of = |sent: u64, refused: Refused, numbers: &[u32]| {
-        let mut books = PhaseBooks::new(id, 1000);
+        let mut books = PhaseBooks::new(id, 1000, 1);
         (books.start, books.end, books.sent) = (Some(at(1000)), Some(at(3000)), Some(sent));
         books.refused = refused;
         for number in numbers {
             assert!(books.add(&record(*number), chat.profile, &limits));
         }
-        books.report(chat.profile, &limits, Some(ProfileFinish::Fallback)).notes
+        books.report(chat.profile, &limits, &[], Some(ProfileFinish::Fallback)).notes
     };
     assert_eq!(notes_of(2, Refused::default(), &[0, 1]), [""; 0]);
     assert_eq!(
