@@ -173,12 +173,14 @@ fn record(number: u32) -> RequestRecord {
         sent: Some(at(60)),
         first_byte: Some(at(20_000)),
         first_token: Some(at(20_100)),
+        first_output_token: Some(at(20_100)),
         second_token: Some(at(27_000)),
         last_token: Some(at(900_000)),
         ended: at(900_050),
         chunks: 128,
         prompt_tokens: Some(512),
         output_tokens: Some(128),
+        reasoning_tokens: None,
         gaps_ns: Vec::new(),
     }
 }
@@ -226,6 +228,7 @@ fn journal(c: &mut Criterion) {
         goodput: BTreeMap::new(),
         streaming: true,
         produces_tokens: true,
+        urls: Vec::new(),
         ready_timeout: Duration::ZERO,
     };
     let mut out = Vec::with_capacity(1 << 20);
@@ -244,6 +247,7 @@ fn journal(c: &mut Criterion) {
                     planned: at,
                     deadline: Tick::NEVER,
                     item: Item::default(),
+                    cancel_after: None,
                 });
                 let kind = Kind::Input(encode_input(&input).unwrap());
                 let effects = digest(&[effect]).unwrap();

@@ -1,7 +1,8 @@
 //! A validated description of a run: what the machines are built from.
 //!
 //! A [`RunPlan`] can only be made by [`RunPlan::new`], so that a machine never
-//! meets a contradiction.
+//! meets a contradiction. `load` has what varies within a phase: stages of its
+//! rate, requests that are cancelled.
 
 mod inputs;
 
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::PhaseId;
 use crate::seed::Seed;
+
+mod load;
+
+pub use load::{Cancellation, MAX_STAGES, Stage};
 
 /// What a phase is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +160,21 @@ pub struct PhasePlan {
     /// Begin at most this many sessions; only where the input has sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_sessions: Option<u32>,
+    /// The rate over time, where it is not one rate: the arrival's rate is then
+    /// the highest of them, and the phase stops at the end of the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+    /// The share of requests that the client cancels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
+    /// The largest share of failed requests (of those that completed or failed)
+    /// with which the run goes on.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::journal::exact::option"
+    )]
+    pub max_error_rate: Option<f64>,
 }
 
 /// The gates.
@@ -249,6 +269,12 @@ pub struct PhaseSpec {
     pub fixed_schedule: bool,
     /// Stop after this many sessions.
     pub sessions: Option<u64>,
+    /// See [`PhasePlan::stages`]; instead of a rate, a ramp and a duration.
+    pub stages: Vec<Stage>,
+    /// See [`PhasePlan::cancellation`].
+    pub cancellation: Option<Cancellation>,
+    /// See [`PhasePlan::max_error_rate`].
+    pub max_error_rate: Option<f64>,
 }
 
 impl PhaseSpec {
@@ -268,6 +294,9 @@ impl PhaseSpec {
             grace: None,
             fixed_schedule: false,
             sessions: None,
+            stages: Vec::new(),
+            cancellation: None,
+            max_error_rate: None,
         }
     }
 
@@ -280,19 +309,24 @@ impl PhaseSpec {
             }
             Arrival::Fixed { max_concurrency } => (max_concurrency, None, None),
         };
+        // Stages say rate and duration themselves.
+        let one_rate = phase.stages.is_empty();
         Self {
             name: phase.name.clone(),
             kind: phase.kind,
             seamless: phase.seamless,
             concurrency,
-            request_rate,
+            request_rate: request_rate.filter(|_| one_rate),
             arrival,
             requests: phase.stop.requests(),
-            duration: phase.stop.duration(),
+            duration: phase.stop.duration().filter(|_| one_rate),
             ramp: Some(phase.ramp),
             grace: phase.grace,
             fixed_schedule: matches!(phase.arrival, Arrival::Fixed { .. }),
             sessions: phase.most_sessions.map(u64::from),
+            stages: phase.stages.clone(),
+            cancellation: phase.cancellation,
+            max_error_rate: phase.max_error_rate,
         }
     }
 }
@@ -487,6 +521,11 @@ fn check_phase(
         ));
     }
     let most_sessions = inputs::check_sessions(&at, &mut spec, inputs)?;
+    load::check(&at, &spec)?;
+    if !spec.stages.is_empty() {
+        spec.request_rate = Some(load::highest(&spec.stages));
+        spec.duration = Some(load::total(&spec.stages));
+    }
     let arrival = check_arrival(&at, &mut spec, inputs)?;
     let stop = check_stop(&at, &spec)?;
     let grace = spec.grace.or(spec.duration.map(|_| DEFAULT_GRACE));
@@ -500,6 +539,9 @@ fn check_phase(
         ramp: spec.ramp.unwrap_or_default(),
         grace,
         most_sessions,
+        stages: spec.stages,
+        cancellation: spec.cancellation,
+        max_error_rate: spec.max_error_rate,
     })
 }
 

@@ -1,5 +1,7 @@
 //! What the client observed of one request.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::CreditId;
@@ -17,6 +19,9 @@ pub struct Credit {
     pub deadline: Tick,
     /// What is to be sent.
     pub item: Item,
+    /// The client cancels it so long after its last byte was written, unless it
+    /// is answered by then.
+    pub cancel_after: Option<Duration>,
 }
 
 /// What a credit sends, by its place in the run's input.
@@ -128,7 +133,11 @@ pub struct RequestRecord {
     /// When the first event with content (text, reasoning, tool call) was read
     /// from the socket. Role-only, empty and keep-alive events have none.
     pub first_token: Option<Tick>,
-    /// The same for the second.
+    /// The same for the first that has a part of the answer itself (text, refusal,
+    /// tool call): reasoning is none. In the journal only where it is the first
+    /// token: no decision depends on it.
+    pub first_output_token: Option<Tick>,
+    /// When the second event with content was read.
     pub second_token: Option<Tick>,
     /// The same for the last.
     pub last_token: Option<Tick>,
@@ -140,6 +149,9 @@ pub struct RequestRecord {
     pub prompt_tokens: Option<u32>,
     /// Output tokens, by the server's usage.
     pub output_tokens: Option<u32>,
+    /// Those of them that are reasoning, by the server's usage. Not in the
+    /// journal.
+    pub reasoning_tokens: Option<u32>,
     /// Gaps between neighbouring content events, in nanoseconds. Not in the
     /// journal: no decision depends on them.
     #[serde(skip)]

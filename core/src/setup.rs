@@ -45,6 +45,9 @@ pub struct Settings {
     pub streaming: bool,
     /// Answers have output tokens (embeddings have none).
     pub produces_tokens: bool,
+    /// Where requests go in turn, credentials out; empty where there is one URL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
     /// How long to wait for the endpoint.
     #[serde(with = "crate::time::seconds")]
     pub ready_timeout: Duration,
@@ -82,6 +85,7 @@ impl Settings {
     #[must_use]
     pub fn ledger(&self, plan: &RunPlan) -> Ledger {
         Ledger::new(plan, self.goodput.clone(), self.streaming, self.produces_tokens)
+            .with_urls(&self.urls)
     }
 
     /// The readiness machine.

@@ -42,6 +42,7 @@ fn settings() -> Settings {
         goodput: BTreeMap::from([("request_latency".to_owned(), 1_250.5)]),
         streaming: true,
         produces_tokens: true,
+        urls: Vec::new(),
         ready_timeout: Duration::from_millis(1_500),
     }
 }

@@ -47,7 +47,64 @@ pub enum EndpointType {
     Completions,
     /// `/v1/embeddings`
     Embeddings,
+    /// OpenAI's `/v1/responses`
+    Responses,
+    /// Anthropic's `/v1/messages`
+    Messages,
+    /// `/v1/rerank`, as Jina, Cohere and vLLM have it
+    Rerank,
 }
+
+impl EndpointType {
+    /// All of them. One whose path ends as another's does stands before it.
+    pub const ALL: [Self; 6] = [
+        Self::Chat,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Responses,
+        Self::Messages,
+        Self::Rerank,
+    ];
+
+    /// Whether an answer has output tokens; then it can be streamed.
+    #[must_use]
+    pub fn produces_tokens(self) -> bool {
+        match self {
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => true,
+            Self::Embeddings | Self::Rerank => false,
+        }
+    }
+
+    /// What follows the version in the API's path.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Completions => "/completions",
+            Self::Embeddings => "/embeddings",
+            Self::Responses => "/responses",
+            Self::Messages => "/messages",
+            Self::Rerank => "/rerank",
+        }
+    }
+
+    /// The published word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
+            Self::Rerank => "rerank",
+        }
+    }
+}
+
+/// The version of Anthropic's API that is spoken (its header
+/// `anthropic-version` is required).
+pub const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// The server under test.
 #[derive(Debug, Clone, Serialize)]
@@ -56,14 +113,18 @@ pub struct EndpointConfig {
     /// (those become an `Authorization` header). A path that does not end in
     /// the API's own (`/v1/…`) is a prefix.
     pub url: String,
+    /// Further base URLs: requests go to all of them in turn, by their numbers.
+    /// None has credentials of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_urls: Vec<String>,
     /// The model; asked of `/v1/models` where `None`.
     pub model: Option<String>,
     /// The API.
     #[serde(rename = "type")]
     pub kind: EndpointType,
-    /// Server-sent events (never for embeddings).
+    /// Server-sent events (never where there are no output tokens).
     pub streaming: bool,
-    /// Sent as `Authorization: Bearer …`.
+    /// Sent as `Authorization: Bearer …`, to Anthropic's API as `x-api-key`.
     pub api_key: Option<Secret>,
     /// Further headers.
     pub headers: Vec<(String, Secret)>,
@@ -72,13 +133,39 @@ pub struct EndpointConfig {
 }
 
 impl EndpointConfig {
-    /// Every header that goes with a request, the key's among them.
+    /// Every URL that requests go to, in turn.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        [self.url.as_str()].into_iter().chain(self.more_urls.iter().map(String::as_str))
+    }
+
+    /// The headers that the API itself asks for: the key's, and the version of
+    /// Anthropic's.
+    pub(crate) fn own_headers(&self) -> Vec<(&'static str, Secret)> {
+        let key = self.api_key.as_ref();
+        match self.kind {
+            EndpointType::Messages => {
+                let version = Some(("anthropic-version", Secret::new(ANTHROPIC_VERSION)));
+                key.map(|key| ("x-api-key", key.clone())).into_iter().chain(version).collect()
+            }
+            EndpointType::Chat
+            | EndpointType::Completions
+            | EndpointType::Embeddings
+            | EndpointType::Responses
+            | EndpointType::Rerank => {
+                let bearer = |key: &Secret| Secret::new(format!("Bearer {}", key.expose()));
+                key.map(|key| ("authorization", bearer(key))).into_iter().collect()
+            }
+        }
+    }
+
+    /// Every header that goes with a request, the key's among them. One that was
+    /// given stands for the API's own of that name.
     #[must_use]
     pub fn all_headers(&self) -> Vec<(String, Secret)> {
-        let bearer = self.api_key.as_ref().map(|key| {
-            ("authorization".to_owned(), Secret::new(format!("Bearer {}", key.expose())))
-        });
-        bearer.into_iter().chain(self.headers.iter().cloned()).collect()
+        let given = |name: &str| self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        let own = self.own_headers().into_iter().filter(|(name, _)| !given(name));
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        own.chain(self.headers.iter().cloned()).collect()
     }
 }
 

@@ -73,6 +73,8 @@ marks! {
     CancelledEarly = "the run was cancelled before it began",
     WrittenOff = "credits that never came back were written off",
     LateReturn = "a credit came back after it was written off, or twice",
+    CancelledByPlan = "a request was sent that is to be cancelled",
+    BudgetExceeded = "too many requests of a phase failed, and the run was cut short",
     FinalisedComplete = "the ledger finalised with every record",
     FinalisedByFallback = "the ledger finalised by the fallback",
     FinalisedByShutdown = "the ledger finalised because the run was shut down",
@@ -355,7 +357,10 @@ impl Observer {
                 }
                 ConductorEffect::Event(event) => self.conductor_event(event, input),
                 ConductorEffect::Finished => finished = true,
-                ConductorEffect::Issue(_) | ConductorEffect::CancelCredits { .. } => {}
+                ConductorEffect::Issue(credit) => {
+                    self.marks.hit_if(credit.cancel_after.is_some(), Mark::CancelledByPlan);
+                }
+                ConductorEffect::CancelCredits { .. } => {}
             }
         }
         self.marks
@@ -375,6 +380,7 @@ impl Observer {
                 self.marks.hit_if(at_gate, Mark::CancelledAtGate);
             }
             ConductorEvent::WrittenOff { .. } => self.marks.hit(Mark::WrittenOff),
+            ConductorEvent::BudgetExceeded { .. } => self.marks.hit(Mark::BudgetExceeded),
             ConductorEvent::Began { ready: true }
             | ConductorEvent::GateAsked { .. }
             | ConductorEvent::GateRefused { .. }

@@ -3,6 +3,8 @@
 //!
 //! - `harness`: starts servers and runs, reads what they leave.
 //! - `happy`: what must be seen when nothing goes wrong.
+//! - `endpoints`: each API, several URLs, reasoning, packed events.
+//! - `policy`: sweeps, cancellations, stages, the error budget.
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
 //! - `inputs`: histories, schedules, prompts that do not repeat.
@@ -12,6 +14,7 @@
 //! - `report`: the page of a run, finished or killed.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
 
+mod endpoints;
 mod exact;
 mod exporters;
 mod faults;
@@ -20,5 +23,6 @@ mod harness;
 mod hazards;
 mod inputs;
 mod nvml;
+mod policy;
 mod report;
 mod signals;

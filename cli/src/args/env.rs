@@ -38,9 +38,11 @@ pub const GPU_INTERVAL: Variable = Variable {
 };
 /// The API key.
 pub const API_KEY: Variable = Variable { name: "OPENAI_API_KEY", flag: "api-key" };
+/// The API key where Anthropic's API is spoken.
+pub const ANTHROPIC_API_KEY: Variable = Variable { name: "ANTHROPIC_API_KEY", flag: "api-key" };
 
 /// Every variable that `run` reads.
-pub const VARIABLES: [Variable; 7] = [
+pub const VARIABLES: [Variable; 8] = [
     GATE_ENABLED,
     GATE_TIMEOUT,
     SETTLE_TIMEOUT,
@@ -48,6 +50,7 @@ pub const VARIABLES: [Variable; 7] = [
     SERVER_METRICS_INTERVAL,
     GPU_INTERVAL,
     API_KEY,
+    ANTHROPIC_API_KEY,
 ];
 
 /// The environment of the process. A variable that is set to nothing counts as

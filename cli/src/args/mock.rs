@@ -50,6 +50,12 @@ pub struct MockArgs {
     /// Spread of these times, as a share of each
     #[arg(long, default_value = "0", value_name = "SHARE", value_parser = parse::share)]
     pub jitter: f64,
+    /// Tokens in one streamed event
+    #[arg(long, default_value = "1", value_name = "N", value_parser = parse::small_count)]
+    pub tokens_per_chunk: u32,
+    /// So many of the output tokens, the first, are reasoning
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub reasoning_tokens: u32,
     /// The most requests that are worked on at a time; others queue
     #[arg(long, default_value = "256", value_name = "N", value_parser = parse::small_count)]
     pub max_batch: u32,

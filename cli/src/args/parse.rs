@@ -56,6 +56,69 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// One value, or several with commas between: the steps of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steps<T>(pub Vec<T>);
+
+impl<T: Copy + PartialEq> Steps<T> {
+    /// The first value.
+    #[must_use]
+    pub fn first(&self) -> Option<T> {
+        self.0.first().copied()
+    }
+
+    fn parse(text: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Self, String> {
+        let mut steps = Vec::new();
+        for part in text.split(',') {
+            let step = one(part)?;
+            if steps.contains(&step) {
+                return Err(format!("'{}' is listed twice; list it once", part.trim()));
+            }
+            steps.push(step);
+        }
+        Ok(Self(steps))
+    }
+}
+
+/// One rate or several: `5`, `5,10,20`.
+///
+/// # Errors
+/// As [`rate`], and a rate that is listed twice.
+pub fn rates(text: &str) -> Result<Steps<f64>, String> {
+    Steps::parse(text, rate)
+}
+
+/// One concurrency or several: `8`, `1,2,4,8`.
+///
+/// # Errors
+/// As [`small_count`], and one that is listed twice.
+pub fn concurrencies(text: &str) -> Result<Steps<u32>, String> {
+    Steps::parse(text, small_count)
+}
+
+/// The rate of a stage: requests per second, 0 or above.
+///
+/// # Errors
+/// Anything else.
+pub fn stage_rate(text: &str) -> Result<f64, String> {
+    not_negative(text).map_err(|_| {
+        format!("'{text}' is not a rate of a stage; give requests per second, 0 or above")
+    })
+}
+
+/// A percentage as a share: `10` or `10%` is 0.1.
+///
+/// # Errors
+/// Anything outside 0 to 100.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let trimmed = text.trim();
+    let number = trimmed.strip_suffix('%').unwrap_or(trimmed).trim().parse::<f64>();
+    match number {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        Ok(_) | Err(_) => Err(format!("'{text}' is not a percentage; give 0 to 100")),
+    }
+}
+
 /// A finite number above 0.
 ///
 /// # Errors
@@ -163,9 +226,11 @@ pub fn switch(text: &str) -> Result<bool, String> {
 }
 
 /// Short names of metrics that can limit goodput, with the metric's own name.
-pub const GOODPUT_METRICS: [(&str, &str); 14] = [
+pub const GOODPUT_METRICS: [(&str, &str); 16] = [
     ("time_to_first_token", "time_to_first_token"),
     ("ttft", "time_to_first_token"),
+    ("time_to_first_output_token", "time_to_first_output_token"),
+    ("ttfo", "time_to_first_output_token"),
     ("time_to_second_token", "time_to_second_token"),
     ("ttst", "time_to_second_token"),
     ("inter_token_latency", "inter_token_latency"),

@@ -9,7 +9,7 @@ use phasegate_runtime::config::{EndpointType, ExportLevel, InputFormat};
 use phasegate_runtime::secret::Secret;
 
 use super::gate::{GateArgs, TelemetryArgs};
-use super::parse::{self, OutputLength};
+use super::parse::{self, OutputLength, Steps};
 
 /// Examples, at the end of the help.
 pub const EXAMPLES: &str = "\
@@ -20,6 +20,8 @@ Examples:
       16 requests at a time, 200 in all, after a warm-up
   phasegate run -u http://127.0.0.1:8000 --request-rate 20 -d 60s --goodput 'ttft:200 tpot:50'
       Poisson arrivals at 20 requests per second for a minute
+  phasegate run -u http://127.0.0.1:8000 -c 1,2,4,8,16 -d 30s --warmup-request-count 16
+      A sweep: a phase for each concurrency, a table of all, and the knee
   phasegate run --config bench.yaml --dry-run
       Prints the plan of a file and sends nothing
 
@@ -58,17 +60,18 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Endpoint")]
 pub struct EndpointArgs {
-    /// Base URL of an OpenAI-compatible server; user and password in it are sent as a header
+    /// Base URL of the server; user and password in it are sent as a header. Several, with commas
+    /// between or repeated, are sent to in turn
     #[arg(long, short, value_name = "URL", aliases = ["base-url", "target"],
-          value_parser = secret)]
-    pub url: Option<Secret>,
+          value_delimiter = ',', value_parser = secret)]
+    pub url: Vec<Secret>,
     /// The model [default: the first that /v1/models lists]
     #[arg(long, short)]
     pub model: Option<String>,
     /// Which API is spoken [default: chat]
     #[arg(long, value_name = "TYPE")]
     pub endpoint_type: Option<EndpointTypeArg>,
-    /// Ask for a stream of events (the default; never for embeddings)
+    /// Ask for a stream of events (the default; never for embeddings and rerank)
     #[arg(long, overrides_with = "no_streaming")]
     pub streaming: bool,
     /// Ask for one answer
@@ -77,8 +80,8 @@ pub struct EndpointArgs {
     /// A header to send with every request; may be repeated
     #[arg(long, value_name = "NAME:VALUE", value_parser = secret)]
     pub header: Vec<Secret>,
-    /// Sent as a bearer token; better given by the variable, which no process list shows
-    /// [env: OPENAI_API_KEY]
+    /// Sent as a bearer token, to Anthropic's API as x-api-key; better given by the variable, which
+    /// no process list shows [env: OPENAI_API_KEY], for messages [env: ANTHROPIC_API_KEY]
     #[arg(long, value_name = "KEY", value_parser = secret)]
     pub api_key: Option<Secret>,
     /// Give a request up after this long [default: 10m]
@@ -96,14 +99,15 @@ pub struct EndpointArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadArgs {
-    /// Requests in flight at a time; with --request-rate, the most there may be
-    /// [default: 1 without a rate]
+    /// Requests in flight at a time; with --request-rate, the most there may be. Several, as
+    /// 1,2,4,8, are a sweep: a phase each [default: 1 without a rate]
     #[arg(long, short, value_name = "N", aliases = ["max-concurrency"],
-          value_parser = parse::small_count)]
-    pub concurrency: Option<u32>,
-    /// Requests per second, whether or not earlier ones are answered; or inf, all at once
-    #[arg(long, value_name = "RATE", aliases = ["rate"], value_parser = parse::rate)]
-    pub request_rate: Option<f64>,
+          value_parser = parse::concurrencies)]
+    pub concurrency: Option<Steps<u32>>,
+    /// Requests per second, whether or not earlier ones are answered; or inf, all at once. Several,
+    /// as 5,10,20, are a sweep: a phase each
+    #[arg(long, value_name = "RATE", aliases = ["rate"], value_parser = parse::rates)]
+    pub request_rate: Option<Steps<f64>>,
     /// How arrivals at a rate are spaced [default: poisson, or gamma with --burstiness]
     #[arg(long, value_name = "PROCESS", aliases = ["arrival-pattern", "request-rate-mode"])]
     pub arrival: Option<ArrivalArg>,
@@ -134,6 +138,12 @@ pub struct LoadArgs {
     /// Send each line of the file at its timestamp
     #[arg(long, conflicts_with_all = ["request_rate", "arrival", "burstiness", "ramp"])]
     pub fixed_schedule: bool,
+    /// Cancel this percentage of the requests, drawn from the seed; not in the warm-up
+    #[arg(long, hide_short_help = true, value_name = "PERCENT", value_parser = parse::percent)]
+    pub request_cancellation_rate: Option<f64>,
+    /// Cancel them so long after they were sent [default: 0s]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse::duration)]
+    pub request_cancellation_delay: Option<Duration>,
     /// Put a warm-up phase of this many requests before what is measured
     #[arg(long, value_name = "N", aliases = ["num-warmups", "warmup-requests"],
           value_parser = parse::count)]
@@ -223,7 +233,8 @@ pub struct JudgeArgs {
     /// ttft, tpot, itl, e2el
     #[arg(long, value_name = "LIMITS", num_args = 1..)]
     pub goodput: Vec<String>,
-    /// Exit 1 if a profiling phase has a higher share of errors, e.g. 0.01 or 1%
+    /// Exit 1 if a profiling phase has a higher share of errors, e.g. 0.01 or 1%; the run ends as
+    /// soon as that is certain
     #[arg(long, value_name = "SHARE", value_parser = parse::share)]
     pub max_error_rate: Option<f64>,
     /// Exit 1 unless every profiling phase's verdict is clean
@@ -275,12 +286,21 @@ pub enum EndpointTypeArg {
     Completions,
     /// /v1/embeddings
     Embeddings,
+    /// OpenAI's /v1/responses
+    Responses,
+    /// Anthropic's /v1/messages
+    Messages,
+    /// /v1/rerank
+    Rerank,
 }
 
 words!(EndpointTypeArg => EndpointType {
     Chat = EndpointType::Chat,
     Completions = EndpointType::Completions,
     Embeddings = EndpointType::Embeddings,
+    Responses = EndpointType::Responses,
+    Messages = EndpointType::Messages,
+    Rerank = EndpointType::Rerank,
 });
 
 /// The spacing of arrivals.

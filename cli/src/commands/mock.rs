@@ -45,6 +45,8 @@ fn config(args: &MockArgs) -> Result<ServerConfig, String> {
         prefill_per_token: args.prefill_per_token,
         itl: args.itl,
         jitter: args.jitter,
+        tokens_per_chunk: args.tokens_per_chunk,
+        reasoning_tokens: args.reasoning_tokens,
         max_batch: args.max_batch,
         gpus: args.gpus,
         seed: args.seed,

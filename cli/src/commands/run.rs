@@ -5,6 +5,7 @@ use phasegate_runtime::secret::Secret;
 
 use crate::args::RunArgs;
 use crate::args::env::Environment;
+use crate::args::parse::Steps;
 use crate::demo::Demo;
 use crate::exit::{Exit, Usage, complain};
 use crate::output::{plan, print};
@@ -85,7 +86,7 @@ pub fn prepare(mut args: RunArgs, server: Option<&DemoServer>) -> Result<Resolve
 /// Fills in what a demo leaves open: a short warm-up, then a few seconds of
 /// closed-loop load.
 fn demo(args: &mut RunArgs, server: &DemoServer) {
-    args.endpoint.url = Some(Secret::new(&server.url));
+    args.endpoint.url = vec![Secret::new(&server.url)];
     let (telemetry, load) = (&mut args.telemetry, &mut args.load);
     if telemetry.server_metrics.is_empty() && !telemetry.no_server_metrics {
         telemetry.server_metrics = vec![server.metrics.clone()];
@@ -97,7 +98,7 @@ fn demo(args: &mut RunArgs, server: &DemoServer) {
         load.warmup_request_count = Some(8);
     }
     if load.concurrency.is_none() && load.request_rate.is_none() {
-        load.concurrency = Some(8);
+        load.concurrency = Some(Steps(vec![8]));
     }
     if load.request_count.is_none() && load.duration.is_none() {
         load.request_count = Some(100);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use phasegate_core::plan::PhaseKind;
+use phasegate_core::plan::{PhaseKind, Stage};
 use phasegate_runtime::secret::Secret;
 use serde_json::{Map, Value as Json};
 
@@ -37,7 +37,7 @@ pub struct FileConfig {
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct EndpointSection {
-    pub url: Option<Secret>,
+    pub url: Option<Vec<Secret>>,
     pub model: Option<String>,
     pub kind: Option<EndpointTypeArg>,
     pub streaming: Option<bool>,
@@ -83,6 +83,9 @@ pub struct PhaseSection {
     pub ramp: Option<Duration>,
     pub sessions: Option<u64>,
     pub fixed_schedule: bool,
+    pub stages: Vec<Stage>,
+    pub cancellation_rate: Option<f64>,
+    pub cancellation_delay: Option<Duration>,
     pub seamless: bool,
 }
 
@@ -161,6 +164,8 @@ impl FileConfig {
         // An empty phase lacks its name, but has been asked for every key.
         let empty = Section::open(&source, None, "phases[0]".to_owned());
         let (_, _) = (read(&source), empty.and_then(read_phase));
+        let empty = Section::open(&source, None, "phases[0].stages[0]".to_owned());
+        let _ = empty.and_then(read_stage);
         source.asked()
     }
 }
@@ -185,7 +190,7 @@ fn read(source: &Source) -> Result<FileConfig, Usage> {
 
 fn read_endpoint(mut s: Section<'_>) -> Result<EndpointSection, Usage> {
     let section = EndpointSection {
-        url: s.text("url")?.map(Secret::new),
+        url: s.texts("url")?.map(|urls| urls.into_iter().map(Secret::new).collect()),
         model: s.text("model")?,
         kind: s.parsed("type", word)?,
         streaming: s.switch("streaming")?,
@@ -256,6 +261,9 @@ fn read_phase(mut s: Section<'_>) -> Result<PhaseSection, Usage> {
     let ramp = s.parsed("ramp", parse::duration)?;
     let sessions = s.parsed("sessions", parse::count)?;
     let fixed_schedule = s.switch("fixed_schedule")?.unwrap_or_default();
+    let stages = read_stages(&mut s)?;
+    let cancellation_rate = s.parsed("cancellation_rate", parse::percent)?;
+    let cancellation_delay = s.parsed("cancellation_delay", parse::duration)?;
     let seamless = s.switch("seamless")?.unwrap_or_default();
     // First: a key that is missing may be there under a wrong name.
     s.close()?;
@@ -274,8 +282,38 @@ fn read_phase(mut s: Section<'_>) -> Result<PhaseSection, Usage> {
         ramp,
         sessions,
         fixed_schedule,
+        stages,
+        cancellation_rate,
+        cancellation_delay,
         seamless,
     })
+}
+
+fn read_stages(s: &mut Section<'_>) -> Result<Vec<Stage>, Usage> {
+    let Some(items) = s.sections("stages")? else { return Ok(Vec::new()) };
+    if items.is_empty() {
+        return Err(s.wrong_key("stages", "the list is empty; give stages, or remove it"));
+    }
+    items.into_iter().map(read_stage).collect()
+}
+
+fn read_stage(mut s: Section<'_>) -> Result<Stage, Usage> {
+    let rate = s.parsed("rate", parse::stage_rate)?;
+    let ramp_to = s.parsed("ramp_to", parse::stage_rate)?;
+    let length = s.parsed("for", parse::duration)?;
+    s.close()?;
+    let (rate, linear) = match (rate, ramp_to) {
+        (Some(rate), None) => (rate, false),
+        (None, Some(rate)) => (rate, true),
+        (Some(_), Some(_)) => {
+            return Err(s.wrong_key("ramp_to", "rate and ramp_to are both given; give one of them"));
+        }
+        (None, None) => {
+            return Err(s.missing("rate", "give rate, or ramp_to to change to it linearly"));
+        }
+    };
+    let length = length.ok_or_else(|| s.missing("for", "give the time that the stage lasts"))?;
+    Ok(Stage { rate, linear, length })
 }
 
 fn read_telemetry(mut s: Section<'_>) -> Result<TelemetrySection, Usage> {

@@ -224,6 +224,18 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The maps of the list at `key`.
+    ///
+    /// # Errors
+    /// Anything but a list of maps.
+    pub fn sections(&mut self, key: &'static str) -> Result<Option<Vec<Section<'a>>>, Usage> {
+        let Some(items) = self.list(key)? else { return Ok(None) };
+        let path = self.path_of(key);
+        let open =
+            |(index, item)| Section::open(self.source, Some(item), format!("{path}[{index}]"));
+        items.iter().enumerate().map(open).collect::<Result<_, _>>().map(Some)
+    }
+
     /// The map at `key`; an empty section if it is absent.
     ///
     /// # Errors
@@ -247,6 +259,12 @@ impl<'a> Section<'a> {
     pub fn wrong_entry(&self, key: &str, entry: &Entry, problem: &str) -> Usage {
         let path = format!("{}.{}", self.path_of(key), entry.key);
         self.source.error_at(entry.node.place, &path, problem)
+    }
+
+    /// An error about `key`, which is there.
+    #[must_use]
+    pub fn wrong_key(&self, key: &str, problem: &str) -> Usage {
+        self.source.error(&self.path_of(key), problem)
     }
 
     /// An error about the absence of `key`.

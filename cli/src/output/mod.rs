@@ -6,6 +6,7 @@ use crate::exit::{Exit, complain};
 
 pub mod plan;
 pub mod progress;
+mod sweep;
 pub mod tables;
 
 /// Prints results. A reader that went away is no error.

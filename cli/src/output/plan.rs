@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use phasegate_core::plan::{Arrival, ArrivalProcess, PhasePlan};
+use phasegate_core::plan::{Arrival, ArrivalProcess, PhasePlan, Stage};
 use phasegate_runtime::config::{
     EndpointConfig, EndpointType, ExportLevel, GpuConfig, InputConfig, InputFormat, RunConfig,
 };
@@ -52,14 +52,11 @@ fn head(out: &mut String, config: &RunConfig, demo: bool) -> std::fmt::Result {
 }
 
 fn endpoint_words(endpoint: &EndpointConfig, demo: bool) -> String {
-    let api = match endpoint.kind {
-        EndpointType::Chat => "chat",
-        EndpointType::Completions => "completions",
-        EndpointType::Embeddings => "embeddings",
-    };
     let streaming = if endpoint.streaming { "streaming" } else { "not streaming" };
-    let url = if demo { "a simulated server on loopback" } else { &endpoint.url };
-    format!("{url} ({api}, {streaming})")
+    let urls: Vec<&str> = endpoint.urls().collect();
+    let url = if demo { "a simulated server on loopback".to_owned() } else { urls.join(", ") };
+    let turns = if urls.len() > 1 { ", in turn" } else { "" };
+    format!("{url} ({}, {streaming}{turns})", endpoint.kind.word())
 }
 
 fn input_words(input: &InputConfig, kind: EndpointType) -> String {
@@ -107,7 +104,7 @@ fn input_words(input: &InputConfig, kind: EndpointType) -> String {
                 words.push_str(", exactly");
             }
         }
-        None if kind == EndpointType::Embeddings => {}
+        None if !kind.produces_tokens() => {}
         None => words.push_str(", output length left to the prompts or the server"),
     }
     words
@@ -115,7 +112,10 @@ fn input_words(input: &InputConfig, kind: EndpointType) -> String {
 
 fn phase_lines(out: &mut String, index: usize, phase: &PhasePlan) -> std::fmt::Result {
     write!(out, "  {}. {} ({}): ", index + 1, phase.name, kind_word(phase.kind))?;
-    writeln!(out, "{}", arrival_words(&phase.arrival))?;
+    writeln!(out, "{}", arrival_words(&phase.arrival, !phase.stages.is_empty()))?;
+    if !phase.stages.is_empty() {
+        writeln!(out, "     in stages: {}", stage_words(&phase.stages))?;
+    }
     write!(out, "     stops sending {}", stop_words(phase.stop))?;
     match phase.grace {
         Some(grace) => write!(out, ", then grace of {}", show_duration(grace))?,
@@ -127,10 +127,25 @@ fn phase_lines(out: &mut String, index: usize, phase: &PhasePlan) -> std::fmt::R
     if phase.seamless {
         write!(out, "; seamless: starts when the phase before stops sending")?;
     }
+    if let Some(cancellation) = phase.cancellation {
+        let (share, delay) = (cancellation.share * 100.0, show_duration(cancellation.delay));
+        write!(out, "; {share} % of the requests are cancelled {delay} after they were sent")?;
+    }
+    if let Some(most) = phase.max_error_rate {
+        write!(out, "; ends the run once more than {} % failed", most * 100.0)?;
+    }
     writeln!(out)
 }
 
-fn arrival_words(arrival: &Arrival) -> String {
+fn stage_words(stages: &[Stage]) -> String {
+    let words = stages.iter().map(|stage| {
+        let to = if stage.linear { "to " } else { "" };
+        format!("{to}{}/s for {}", stage.rate, show_duration(stage.length))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn arrival_words(arrival: &Arrival, staged: bool) -> String {
     match arrival {
         Arrival::Concurrency { concurrency: 1 } => "one request at a time".to_owned(),
         Arrival::Concurrency { concurrency } => format!("{concurrency} requests at a time"),
@@ -143,7 +158,8 @@ fn arrival_words(arrival: &Arrival) -> String {
                     ArrivalProcess::Poisson => "poisson".to_owned(),
                     ArrivalProcess::Gamma { shape } => format!("gamma of shape {shape}"),
                 };
-                format!("{rate} requests per second, {process} arrivals")
+                let most = if staged { "up to " } else { "" };
+                format!("{most}{rate} requests per second, {process} arrivals")
             };
             if let Some(most) = max_concurrency {
                 let _ = write!(words, ", at most {most} in flight");

@@ -24,6 +24,9 @@ pub fn render(result: &RunResult, artifacts: Option<&Path>) -> String {
         // Writing to a String cannot fail.
         let _ = render_phase(&mut out, phase, &result.boundaries);
     }
+    if let Some(sweep) = &result.sweep {
+        let _ = super::sweep::render(&mut out, sweep);
+    }
     let _ = render_end(&mut out, result, artifacts);
     out
 }
@@ -61,6 +64,10 @@ fn render_phase(
         let errors: Vec<String> = phase.errors.iter().map(|(c, n)| format!("{c} {n}")).collect();
         writeln!(out, "  errors: {}", errors.join(", "))?;
     }
+    for (url, r) in &phase.requests_by_url {
+        let (sent, completed, errors) = (r.sent, r.completed, r.errors);
+        writeln!(out, "  {url}: {sent} sent, {completed} completed, {errors} errors")?;
+    }
     let of_phase = boundaries.iter().filter(|b| b.phase_id == phase.phase_id);
     let gates: Vec<String> = of_phase.map(boundary_line).collect();
     if !gates.is_empty() {
@@ -91,8 +98,9 @@ const RATES: [&str; 5] = [
 
 /// The order in which the others are shown: what a user feels first. One that is
 /// not named here comes after these.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 12] = [
     "time_to_first_token",
+    "time_to_first_output_token",
     "inter_token_latency",
     "request_latency",
     "scheduled_time_to_first_token",
@@ -124,7 +132,9 @@ fn metrics_table(metrics: &BTreeMap<String, MetricStats>) -> String {
     table.set_header(columns);
     for (name, stats) in metrics {
         let values = [stats.avg, stats.min, stats.max, stats.p50, stats.p90, stats.p95, stats.p99];
-        let mut row = vec![Cell::new(name), Cell::new(&stats.unit)];
+        // The phase's notes say why.
+        let mark = if stats.resolvable == Some(false) { " *" } else { "" };
+        let mut row = vec![Cell::new(format!("{name}{mark}")), Cell::new(&stats.unit)];
         row.extend(values.map(|v| Cell::new(number(v))));
         row.push(Cell::new(stats.count));
         table.add_row(row);
@@ -208,7 +218,7 @@ fn render_end(out: &mut String, result: &RunResult, artifacts: Option<&Path>) ->
 }
 
 /// A number with three or four digits that count; `n/a` if it is not known.
-fn number(value: Option<f64>) -> String {
+pub(super) fn number(value: Option<f64>) -> String {
     let Some(value) = value else { return "n/a".to_owned() };
     let size = value.abs();
     let decimals = if value == 0.0 || size >= 1000.0 {
@@ -241,7 +251,7 @@ pub fn kind_word(kind: PhaseKind) -> &'static str {
     }
 }
 
-fn verdict_word(verdict: Verdict) -> &'static str {
+pub(super) fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Clean => "clean",
         Verdict::Overlapped => "overlapped",

@@ -15,20 +15,21 @@ pub(super) fn endpoint(
     args: &RunArgs,
     env: &Environment,
     file: &FileConfig,
-) -> Result<(EndpointConfig, ServerUrl), Usage> {
+) -> Result<(EndpointConfig, Vec<ServerUrl>), Usage> {
     let (from, section) = (&args.endpoint, &file.endpoint);
-    let given = from.url.as_ref().or(section.url.as_ref()).ok_or_else(|| match &file.source {
-        Some(source) => source.error("endpoint.url", "is missing; give it, or --url URL"),
-        None => Usage::new("no endpoint is given; give --url URL, or try --demo"),
-    })?;
-    let url_wrong = |e: String| wrong(from.url.is_some(), "url", file, "endpoint.url", &e);
-    let url = ServerUrl::parse(given.expose()).map_err(url_wrong)?;
+    let urls = urls(args, file)?;
+    let Some((url, more)) = urls.split_first() else {
+        return Err(match &file.source {
+            Some(source) => source.error("endpoint.url", "is missing; give it, or --url URL"),
+            None => Usage::new("no endpoint is given; give --url URL, or try --demo"),
+        });
+    };
     let kind = from.endpoint_type.or(section.kind).map_or(EndpointType::Chat, Into::into);
     let by_flag = pair(from.streaming, from.no_streaming);
     let streaming = by_flag.or(section.streaming);
-    if kind == EndpointType::Embeddings && streaming == Some(true) {
-        let problem = "embeddings are never streamed; remove it";
-        return Err(wrong(by_flag.is_some(), "streaming", file, "endpoint.streaming", problem));
+    if !kind.produces_tokens() && streaming == Some(true) {
+        let problem = format!("{} is never streamed; remove it", kind.word());
+        return Err(wrong(by_flag.is_some(), "streaming", file, "endpoint.streaming", &problem));
     }
     let mut headers = section.headers.clone();
     for text in &from.header {
@@ -38,7 +39,8 @@ pub(super) fn endpoint(
         headers.retain(|(n, _)| !n.eq_ignore_ascii_case(&name));
         headers.push((name, Secret::new(value)));
     }
-    let api_key = authorise(&mut headers, &url, api_key(from.api_key.as_ref(), env, file)?)?;
+    let api_key = api_key(from.api_key.as_ref(), kind, env, file)?;
+    let api_key = authorise(&mut headers, kind, url, api_key)?;
     let mut extra_inputs = file.input.extra_inputs.clone();
     for text in &args.input.extra_inputs {
         let map =
@@ -47,14 +49,42 @@ pub(super) fn endpoint(
     }
     let config = EndpointConfig {
         url: url.plain(),
+        more_urls: more.iter().map(ServerUrl::plain).collect(),
         model: from.model.clone().or_else(|| section.model.clone()),
         kind,
-        streaming: kind != EndpointType::Embeddings && streaming.unwrap_or(true),
+        streaming: kind.produces_tokens() && streaming.unwrap_or(true),
         api_key,
         headers,
         extra_inputs,
     };
-    Ok((config, url))
+    Ok((config, urls))
+}
+
+/// The URLs, of the flag or of the file. Only the first may have credentials,
+/// which then are sent to all.
+fn urls(args: &RunArgs, file: &FileConfig) -> Result<Vec<ServerUrl>, Usage> {
+    let by_flag = !args.endpoint.url.is_empty();
+    let given = if by_flag {
+        args.endpoint.url.as_slice()
+    } else {
+        file.endpoint.url.as_deref().unwrap_or_default()
+    };
+    let mut urls: Vec<ServerUrl> = Vec::with_capacity(given.len());
+    for text in given {
+        let bad = |e: &str| wrong(by_flag, "url", file, "endpoint.url", e);
+        let url = ServerUrl::parse(text.expose()).map_err(|e| bad(&e))?;
+        if !urls.is_empty() && url.authorization.is_some() {
+            return Err(bad(
+                "a URL after the first has a user and password; give them with the first, which \
+                 sends them to all, or give --header",
+            ));
+        }
+        if urls.iter().any(|other| other.plain() == url.plain()) {
+            return Err(bad(&format!("{} is listed twice; list it once", url.plain())));
+        }
+        urls.push(url);
+    }
+    Ok(urls)
 }
 
 /// A key and where it came from.
@@ -65,10 +95,11 @@ struct ApiKey {
     ambient: bool,
 }
 
-/// The key of the flag, of the variable that the file names, or of
-/// `OPENAI_API_KEY`.
+/// The key of the flag, of the variable that the file names, or of the one that
+/// the API's own clients read.
 fn api_key(
     flag: Option<&Secret>,
+    kind: EndpointType,
     env: &Environment,
     file: &FileConfig,
 ) -> Result<Option<ApiKey>, Usage> {
@@ -81,7 +112,15 @@ fn api_key(
         };
         Some(ApiKey { key: Secret::new(key), from: name.clone(), ambient: false })
     } else {
-        let from = env::API_KEY.name.to_owned();
+        let variable = match kind {
+            EndpointType::Messages => env::ANTHROPIC_API_KEY,
+            EndpointType::Chat
+            | EndpointType::Completions
+            | EndpointType::Embeddings
+            | EndpointType::Responses
+            | EndpointType::Rerank => env::API_KEY,
+        };
+        let from = variable.name.to_owned();
         env.get(&from).map(|key| ApiKey { key: Secret::new(key), from, ambient: true })
     };
     let sendable = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_graphic());
@@ -98,9 +137,19 @@ fn api_key(
 /// header `Authorization` are a contradiction.
 fn authorise(
     headers: &mut Vec<(String, Secret)>,
+    kind: EndpointType,
     url: &ServerUrl,
     api_key: Option<ApiKey>,
 ) -> Result<Option<Secret>, Usage> {
+    // Anthropic's key has a header of its own.
+    let (api_key, apart) = match kind {
+        EndpointType::Messages => (None, api_key),
+        EndpointType::Chat
+        | EndpointType::Completions
+        | EndpointType::Embeddings
+        | EndpointType::Responses
+        | EndpointType::Rerank => (api_key, None),
+    };
     let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
     let api_key = api_key.filter(|k| !(k.ambient && (named || url.authorization.is_some())));
     let claims = [
@@ -118,5 +167,5 @@ fn authorise(
     if let Some(basic) = &url.authorization {
         headers.push(("Authorization".to_owned(), basic.clone()));
     }
-    Ok(api_key.map(|k| k.key))
+    Ok(api_key.or(apart).map(|k| k.key))
 }

@@ -35,15 +35,15 @@ pub(super) fn input(
     }
     let osl = from.osl.or(section.osl);
     let osl_flag = from.osl.is_some();
-    let embeddings = kind == EndpointType::Embeddings;
-    if embeddings && osl.is_some_and(|o| o.0.is_some()) {
-        let problem = "embeddings have no output tokens; remove it";
-        return Err(wrong(osl_flag, "osl", file, "input.osl", problem));
+    let no_tokens = !kind.produces_tokens();
+    if no_tokens && osl.is_some_and(|o| o.0.is_some()) {
+        let problem = format!("{} has no output tokens; remove it", kind.word());
+        return Err(wrong(osl_flag, "osl", file, "input.osl", &problem));
     }
     let osl = match osl {
         Some(given) => given.0,
         // A file's prompts may say their own.
-        None if embeddings || path.is_some() => None,
+        None if no_tokens || path.is_some() => None,
         None => Some(DEFAULT_OSL),
     };
     let osl_stddev = from.osl_stddev.or(section.osl_stddev).unwrap_or_default();

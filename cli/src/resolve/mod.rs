@@ -12,11 +12,13 @@ mod telemetry;
 pub mod url;
 
 #[cfg(test)]
+mod sweep_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use phasegate_runtime::config::{ArtifactConfig, ExportLevel, RunConfig};
+use phasegate_runtime::config::{ArtifactConfig, EndpointType, ExportLevel, RunConfig};
 
 use crate::args::RunArgs;
 use crate::args::env::{Environment, Variable};
@@ -71,10 +73,14 @@ pub fn resolve_with(
     file: &FileConfig,
     now: SystemTime,
 ) -> Result<Resolved, Usage> {
-    let (endpoint, url) = endpoint::endpoint(args, env, file)?;
+    let (endpoint, urls) = endpoint::endpoint(args, env, file)?;
     let input = input::input(args, file, endpoint.kind)?;
+    if endpoint.kind == EndpointType::Messages && input.osl.is_none() && input.file.is_none() {
+        let problem = "Anthropic's API requires max_tokens; give a length";
+        return Err(wrong(args.input.osl.is_some(), "osl", file, "input.osl", problem));
+    }
     let plan = schedule::plan(args, env, file, &input)?;
-    let telemetry = telemetry::telemetry(args, env, file, &url)?;
+    let telemetry = telemetry::telemetry(args, env, file, &urls)?;
     let given = args.output.artifact_dir.clone().or_else(|| file.artifacts.dir.clone());
     let export_level = args.output.export_level.or(file.artifacts.export_level);
     let artifacts = ArtifactConfig {

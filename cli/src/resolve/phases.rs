@@ -1,6 +1,8 @@
 //! Phases: from the file, or made of flags.
 
-use phasegate_core::plan::{ArrivalProcess, Inputs, PhaseKind, PhaseSpec, PlanError};
+use std::time::Duration;
+
+use phasegate_core::plan::{ArrivalProcess, Cancellation, Inputs, PhaseKind, PhaseSpec, PlanError};
 
 use crate::args::run::{ArrivalArg, LoadArgs};
 use crate::config::file::{FileConfig, PhaseSection};
@@ -51,6 +53,8 @@ fn phase_flag(load: &LoadArgs) -> Option<&'static str> {
         ("ramp", load.ramp.is_some()),
         ("session-count", load.session_count.is_some()),
         ("fixed-schedule", load.fixed_schedule),
+        ("request-cancellation-rate", load.request_cancellation_rate.is_some()),
+        ("request-cancellation-delay", load.request_cancellation_delay.is_some()),
         ("warmup-request-count", load.warmup_request_count.is_some()),
         ("warmup-duration", load.warmup_duration.is_some()),
     ];
@@ -69,43 +73,96 @@ fn of_section(section: &PhaseSection) -> Result<PhaseSpec, (&'static str, String
     spec.grace = section.grace_period;
     spec.sessions = section.sessions;
     spec.fixed_schedule = section.fixed_schedule;
+    spec.stages.clone_from(&section.stages);
+    spec.cancellation = cancellation(section.cancellation_rate, section.cancellation_delay)
+        .map_err(|problem| {
+            ("cancellation_delay", format!("{problem} cancellation_rate too, or remove it"))
+        })?;
     Ok(spec)
 }
 
-/// A warm-up, if one is asked for, and one profiling phase.
+/// A warm-up, if one is asked for, and one profiling phase, or one for each step
+/// of a sweep.
 fn of_flags(load: &LoadArgs, inputs: &Inputs) -> Result<Vec<PhaseSpec>, Usage> {
-    let mut main = PhaseSpec::new("profiling", PhaseKind::Profiling);
-    main.request_rate = load.request_rate;
-    let closed = load.request_rate.is_none();
-    let slots = Some(load.concurrency.unwrap_or(1)).filter(|_| closed).or(load.concurrency);
-    main.fixed_schedule = load.fixed_schedule;
-    main.concurrency = if load.fixed_schedule { load.concurrency } else { slots };
-    main.arrival = process(load.arrival, load.burstiness)
-        .map_err(|(key, problem)| Usage::new(format!("--{key}: {problem}")))?;
-    main.ramp = load.ramp;
-    main.grace = load.grace_period;
-    main.requests = load.request_count;
-    main.duration = load.duration;
-    main.sessions = load.session_count;
-    let endless = main.requests.is_none() && main.duration.is_none() && main.sessions.is_none();
-    if let (Some(sessions), true) = (&inputs.sessions, endless) {
-        main.sessions = Some(sessions.len() as u64);
-    } else if endless && !main.fixed_schedule {
-        let slots = u64::from(load.concurrency.unwrap_or(1));
-        main.requests = Some(LEAST_REQUESTS.max(slots * REQUESTS_PER_SLOT));
+    let rates = load.request_rate.as_ref().map_or(&[][..], |steps| &steps.0);
+    let slots = load.concurrency.as_ref().map_or(&[][..], |steps| &steps.0);
+    if rates.len() > 1 && slots.len() > 1 {
+        return Err(Usage::new(
+            "--concurrency: --request-rate has several values too, and one run sweeps one of \
+             them; give one value to either",
+        ));
     }
-    let mut phases = Vec::with_capacity(2);
+    let mut base = PhaseSpec::new("profiling", PhaseKind::Profiling);
+    base.arrival = process(load.arrival, load.burstiness)
+        .map_err(|(key, problem)| Usage::new(format!("--{key}: {problem}")))?;
+    base.ramp = load.ramp;
+    base.grace = load.grace_period;
+    base.requests = load.request_count;
+    base.duration = load.duration;
+    base.cancellation =
+        cancellation(load.request_cancellation_rate, load.request_cancellation_delay).map_err(
+            |problem| {
+                let problem = format!("{problem} --request-cancellation-rate too, or remove it");
+                Usage::new(format!("--request-cancellation-delay: {problem}"))
+            },
+        )?;
+    let step = |rate: Option<f64>, concurrency: Option<u32>| {
+        let mut step = base.clone();
+        step.request_rate = rate;
+        step.fixed_schedule = load.fixed_schedule;
+        // A schedule has no slots, but may have a cap.
+        let slots = (rate.is_none() && !load.fixed_schedule).then_some(1);
+        step.concurrency = concurrency.or(slots);
+        step.sessions = load.session_count;
+        let ends = step.requests.is_some() || step.duration.is_some() || step.sessions.is_some();
+        match &inputs.sessions {
+            Some(sessions) if !ends => step.sessions = Some(sessions.len() as u64),
+            None if !ends && !load.fixed_schedule => {
+                let slots = u64::from(concurrency.unwrap_or(1));
+                step.requests = Some(LEAST_REQUESTS.max(slots * REQUESTS_PER_SLOT));
+            }
+            Some(_) | None => {}
+        }
+        step
+    };
+    let named = |mut step: PhaseSpec, name: String| {
+        step.name = name;
+        step
+    };
+    let (rate, slot) = (rates.first().copied(), slots.first().copied());
+    let steps: Vec<PhaseSpec> = if rates.len() > 1 {
+        let steps = rates.iter();
+        steps.map(|rate| named(step(Some(*rate), slot), format!("rate-{rate}"))).collect()
+    } else if slots.len() > 1 {
+        let steps = slots.iter();
+        steps.map(|n| named(step(rate, Some(*n)), format!("concurrency-{n}"))).collect()
+    } else {
+        vec![step(rate, slot)]
+    };
+    let mut phases = Vec::with_capacity(1 + steps.len());
     if load.warmup_request_count.is_some() || load.warmup_duration.is_some() {
         let mut warmup = PhaseSpec::new("warmup", PhaseKind::Warmup);
-        warmup.request_rate = main.request_rate;
-        warmup.concurrency = slots;
-        warmup.arrival = main.arrival;
+        warmup.request_rate = rate;
+        warmup.concurrency = slot.or(rate.is_none().then_some(1));
+        warmup.arrival = base.arrival;
         warmup.requests = load.warmup_request_count;
         warmup.duration = load.warmup_duration;
         phases.push(warmup);
     }
-    phases.push(main);
+    phases.extend(steps);
     Ok(phases)
+}
+
+/// What is cancelled; a delay alone cancels nothing.
+fn cancellation(
+    share: Option<f64>,
+    delay: Option<Duration>,
+) -> Result<Option<Cancellation>, &'static str> {
+    match (share, delay) {
+        (Some(share), delay) => Ok(Some(Cancellation { share, delay: delay.unwrap_or_default() })),
+        (None, Some(_)) => Err("nothing is cancelled that it could delay; give"),
+        (None, None) => Ok(None),
+    }
 }
 
 /// The arrival process of a word and a shape.
@@ -134,16 +191,16 @@ fn process(
 /// A contradiction that the plan found, at the place where the user can mend
 /// it: a key of the file with its line, or a flag.
 #[must_use]
-pub(super) fn explain(error: &PlanError, file: &FileConfig, phases: usize) -> Usage {
+pub(super) fn explain(error: &PlanError, file: &FileConfig, warmed: bool) -> Usage {
     let problem = format!("{}; {}", error.problem, error.remedy);
     if let (Some(source), true) = (&file.source, file.phases.is_some()) {
         return source.error(&error.path, &problem);
     }
-    // Flags made the phases: the last one is profiling, one before it warm-up.
+    // Flags made the phases: a warm-up, if there is one, is the first.
     let Some((index, key)) = phase_key(&error.path) else {
         return Usage::new(format!("{}: {problem}", error.path));
     };
-    let warmup = phases == 2 && index == 0;
+    let warmup = warmed && index == 0;
     let flag = match (key, warmup) {
         ("requests", true) => "warmup-request-count",
         ("duration", true) => "warmup-duration",

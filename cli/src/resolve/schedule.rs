@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phasegate_core::plan::{GatePlan, Inputs, Limits, RunPlan};
+use phasegate_core::plan::{GatePlan, Inputs, Limits, PhaseKind, RunPlan};
 use phasegate_runtime::config::InputConfig;
 
 use super::telemetry::SHORTEST_INTERVAL;
@@ -27,8 +27,13 @@ pub(super) fn plan(
         Some(data) => data.inputs(repeat),
         None => Inputs { repeat, ..Inputs::default() },
     };
-    let phases = phases::phases(&args.load, file, &inputs)?;
-    let (count, seed) = (phases.len(), args.load.seed.or(file.seed).unwrap_or_default());
+    let mut phases = phases::phases(&args.load, file, &inputs)?;
+    let most = args.judge.max_error_rate.or(file.limits.max_error_rate);
+    for phase in phases.iter_mut().filter(|phase| phase.kind == PhaseKind::Profiling) {
+        phase.max_error_rate = most;
+    }
+    let warmed = phases.first().is_some_and(|phase| phase.kind == PhaseKind::Warmup);
+    let seed = args.load.seed.or(file.seed).unwrap_or_default();
     let gate = gate(args, env, file)?;
     let own = Limits::default();
     let limits = &file.limits;
@@ -58,7 +63,7 @@ pub(super) fn plan(
         cancel_grace: limits.cancel_grace.unwrap_or(own.cancel_grace),
     };
     RunPlan::with_inputs(seed, phases, gate, limits, inputs)
-        .map_err(|e| phases::explain(&e, file, count))
+        .map_err(|e| phases::explain(&e, file, warmed))
 }
 
 fn gate(args: &RunArgs, env: &Environment, file: &FileConfig) -> Result<GatePlan, Usage> {

@@ -18,7 +18,7 @@ pub(super) fn telemetry(
     args: &RunArgs,
     env: &Environment,
     file: &FileConfig,
-    url: &ServerUrl,
+    endpoints: &[ServerUrl],
 ) -> Result<TelemetryConfig, Usage> {
     let (from, section) = (&args.telemetry, &file.telemetry);
     let urls = if from.no_server_metrics {
@@ -26,7 +26,13 @@ pub(super) fn telemetry(
     } else if !from.server_metrics.is_empty() {
         from.server_metrics.clone()
     } else {
-        section.server_metrics.clone().unwrap_or_else(|| vec![url.metrics()])
+        section.server_metrics.clone().unwrap_or_else(|| {
+            // Two URLs of one host and port have one exporter.
+            let mut urls: Vec<String> = endpoints.iter().map(ServerUrl::metrics).collect();
+            let mut seen = std::collections::BTreeSet::new();
+            urls.retain(|url| seen.insert(url.clone()));
+            urls
+        })
     };
     let by_flag = !from.server_metrics.is_empty();
     let mut server_metrics: Vec<String> = Vec::with_capacity(urls.len());

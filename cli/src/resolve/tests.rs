@@ -27,14 +27,14 @@ fn outcome(line: &[&str], env: &[(&str, &str)], yaml: &str) -> Result<Resolved, 
     resolve_with(&args(line), &env, &file, UNIX_EPOCH).map_err(|e| e.to_string())
 }
 
-fn config(line: &[&str], env: &[(&str, &str)], yaml: &str) -> RunConfig {
+pub(super) fn config(line: &[&str], env: &[(&str, &str)], yaml: &str) -> RunConfig {
     outcome(line, env, yaml).expect("valid").config
 }
 
 const URL: &str = "--url=http://h:1";
 const FILE: &str = "endpoint: {url: 'http://h:1'}\n";
 
-fn error(line: &[&str], env: &[(&str, &str)], yaml: &str) -> String {
+pub(super) fn error(line: &[&str], env: &[(&str, &str)], yaml: &str) -> String {
     outcome(line, env, yaml).map(|r| format!("{r:?}")).expect_err("an error")
 }
 
@@ -124,8 +124,11 @@ fn every_variable_is_heard() {
         ("PHASEGATE_SERVER_METRICS_COLLECTION_INTERVAL_S", "0.5"),
         ("PHASEGATE_GPU_TELEMETRY_COLLECTION_INTERVAL_S", "0.25"),
         ("OPENAI_API_KEY", "sk-hush"),
+        ("ANTHROPIC_API_KEY", "sk-ant-hush"),
     ];
     assert_eq!(env.len(), env::VARIABLES.len());
+    let messages = config(&[URL, "--endpoint-type", "messages"], &env, "");
+    assert_eq!(messages.endpoint.api_key, Some(Secret::new("sk-ant-hush")));
     let c = config(&[URL], &env, "");
     assert!(!c.plan.gate().enabled);
     assert_eq!(c.plan.gate().timeout, Duration::from_secs(4));
@@ -135,7 +138,11 @@ fn every_variable_is_heard() {
     assert_eq!(c.telemetry.gpu_interval, Duration::from_millis(250));
     assert_eq!(c.endpoint.api_key, Some(Secret::new("sk-hush")));
     for variable in env::VARIABLES {
-        let error = error(&[URL], &[(variable.name, "not good")], "");
+        // Each API has a key of its own.
+        let anthropic = variable.name == env::ANTHROPIC_API_KEY.name;
+        let kind = if anthropic { "messages" } else { "chat" };
+        let line = [URL, "--endpoint-type", kind];
+        let error = error(&line, &[(variable.name, "not good")], "");
         assert!(error.starts_with(variable.name), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use super::reconcile::{Reconciled, reconcile};
 use super::result::{
     ClientResult, PhaseResult, RequestCounts, RunResult, SCHEMA_VERSION, Tool, Verdict,
 };
+use super::sweep::sweep;
 use super::verdict::{Finding, Judge, sum_up};
 use super::windows::windows;
 use crate::conductor::report::{ConductorReport, PhaseReport};
@@ -95,7 +96,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let reconciled = reconcile(evidence, &boundaries, &windows, attributed);
     let planned = evidence.plan.phases().iter().zip(reconciled).enumerate();
     let phases = planned.map(|(index, (plan, ledgers))| phase(&judge, index, plan, ledgers));
-    let phases = phases.collect();
+    let phases: Vec<PhaseResult> = phases.collect();
     let (outcome, reasons) = outcome(evidence, &facts);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -107,6 +108,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         started_at: facts.started_at,
         finished_at: facts.finished_at,
         config: facts.config,
+        sweep: sweep(evidence.plan, &phases),
         phases,
         boundaries: boundaries.results(),
         results_joined: evidence.controller.joined(),
@@ -131,6 +133,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled)
         requests: requests(report, books),
         metrics: Default::default(),
         errors: Default::default(),
+        requests_by_url: Default::default(),
         server_metrics: Vec::new(),
         gpus: Vec::new(),
         reconciliation: ledgers.lines,
@@ -163,6 +166,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled)
     if let Some(books) = books {
         result.metrics = books.metrics.clone();
         result.errors = books.errors.clone();
+        result.requests_by_url = books.by_url.clone();
         result.notes.extend(books.notes.iter().map(sentence));
     }
     if let Some(telemetry) = judge.attributed.phases.get(index) {
@@ -204,6 +208,12 @@ fn remarks(report: &PhaseReport) -> Vec<String> {
         remarks.push(format!(
             "{} requests never came back and were written off; they are among the cancelled.",
             report.written_off
+        ));
+    }
+    if report.drawn_to_cancel > 0 {
+        remarks.push(format!(
+            "{} of {} requests were drawn to be cancelled by the client.",
+            report.drawn_to_cancel, report.counts.sent
         ));
     }
     if report.unsent > 0 {

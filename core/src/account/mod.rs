@@ -12,6 +12,7 @@
 //! - [`verdict`]: how far a phase's telemetry can be trusted, in words.
 //! - [`outcome`]: how the run ended, in words.
 //! - [`result`]: `run.json`, as types.
+//! - [`mod@sweep`]: steps of one rate or concurrency, side by side, and the knee.
 //! - [`stats`]: statistics of a series of values, in bounded memory.
 
 pub mod assemble;
@@ -27,6 +28,7 @@ pub mod reconcile;
 pub mod result;
 pub mod source;
 pub mod stats;
+pub mod sweep;
 pub mod track;
 pub mod verdict;
 pub mod windows;

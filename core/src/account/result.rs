@@ -10,6 +10,7 @@ mod series;
 use series::maybe_whole;
 pub use series::{Delta, GaugeStats, Maybe, Moved, Quantile, ServerMetric, WindowMetric};
 
+pub use super::sweep::SweepResult;
 use crate::engines::Unit;
 use crate::id::{PhaseId, ServiceId};
 use crate::message::{BaselineKind, ReleasedBy};
@@ -37,6 +38,10 @@ pub struct RunResult {
     /// As resolved, secrets out.
     pub config: serde_json::Value,
     pub phases: Vec<PhaseResult>,
+    /// The phases that are steps of one rate or concurrency, side by side;
+    /// absent where there are not two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepResult>,
     pub boundaries: Vec<BoundaryResult>,
     pub windows: Vec<Window>,
     /// Domain → handed in by every producer. A domain that nobody had to hand
@@ -88,6 +93,9 @@ pub struct PhaseResult {
     /// Error class (`connect`, `timeout`, `status_429`, …) → number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
+    /// URL → its requests, by the records; absent where there is one URL.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests_by_url: BTreeMap<String, RequestCounts>,
     pub server_metrics: Vec<ServerMetric>,
     pub gpus: Vec<GpuResult>,
     pub reconciliation: Vec<Reconciliation>,
@@ -125,6 +133,11 @@ pub struct MetricStats {
     /// their largest relative error. Absent where they are exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative_error: Option<f64>,
+    /// `false` for a metric of tokens in a phase in which an event carried more
+    /// than one on average: its percentiles are not those of tokens. Absent
+    /// elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolvable: Option<bool>,
 }
 
 /// What one GPU did in a phase.

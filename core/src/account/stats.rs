@@ -182,6 +182,7 @@ impl Series {
             p95,
             p99,
             relative_error: (!self.is_exact()).then_some(RELATIVE_ERROR),
+            resolvable: None,
         }
     }
 
@@ -270,6 +271,7 @@ pub fn unknown(unit: &str) -> MetricStats {
         p95: None,
         p99: None,
         relative_error: None,
+        resolvable: None,
     }
 }
 

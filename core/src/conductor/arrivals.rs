@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Gamma};
 
 use super::ramp::RateRamp;
-use crate::plan::ArrivalProcess;
+use super::stages::RateStages;
+use crate::plan::{ArrivalProcess, Stage};
 use crate::seed::{Seed, open01};
 
 /// How many arrivals [`Arrivals::planned_until`] counts one by one.
@@ -15,19 +16,43 @@ const COUNT_EXACTLY: u64 = 65_536;
 /// The planned times of one phase, in order, without end.
 ///
 /// Gaps are drawn in units of the mean gap and then placed on the clock by
-/// [`RateRamp`], so that a ramp stretches the process instead of changing it.
+/// [`RateRamp`] or [`RateStages`], so that a ramp stretches the process instead
+/// of changing it.
 /// Constant arrivals are at 0, 1, 2, … mean gaps; those of a random process
 /// start with a gap.
 #[derive(Debug, Clone)]
 pub struct Arrivals {
     gaps: Gaps,
-    ramp: RateRamp,
+    rate: Rate,
     /// The index of the arrival that is planned next.
     index: u64,
     /// Its place, in mean gaps.
     place: f64,
     /// Its time, in nanoseconds after the phase's start.
     at_ns: u64,
+}
+
+/// The rate over time.
+#[derive(Debug, Clone)]
+enum Rate {
+    Ramp(RateRamp),
+    Stages(RateStages),
+}
+
+impl Rate {
+    fn expected(&self, t: Duration) -> f64 {
+        match self {
+            Self::Ramp(ramp) => ramp.expected(t),
+            Self::Stages(stages) => stages.expected(t),
+        }
+    }
+
+    fn nanos_at(&self, u: f64) -> u64 {
+        match self {
+            Self::Ramp(ramp) => ramp.nanos_at(u),
+            Self::Stages(stages) => stages.nanos_at(u),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -68,10 +93,19 @@ impl Arrivals {
     /// reached over `ramp`.
     #[must_use]
     pub fn new(rate: f64, process: ArrivalProcess, ramp: Duration, seed: &Seed) -> Self {
-        let ramp = RateRamp::new(rate, ramp);
+        Self::at_rate(Rate::Ramp(RateRamp::new(rate, ramp)), process, seed)
+    }
+
+    /// Arrivals of `process` at the rate that `stages` describe.
+    #[must_use]
+    pub fn staged(stages: &[Stage], process: ArrivalProcess, seed: &Seed) -> Self {
+        Self::at_rate(Rate::Stages(RateStages::new(stages)), process, seed)
+    }
+
+    fn at_rate(rate: Rate, process: ArrivalProcess, seed: &Seed) -> Self {
         let mut gaps = Gaps::new(process, seed);
         let place = gaps.place(0, 0.0);
-        Self { at_ns: ramp.nanos_at(place), gaps, ramp, index: 0, place }
+        Self { at_ns: rate.nanos_at(place), gaps, rate, index: 0, place }
     }
 
     /// When the next arrival is planned, in nanoseconds after the phase's
@@ -86,7 +120,7 @@ impl Arrivals {
         self.index += 1;
         self.place = self.gaps.place(self.index, self.place);
         // Where the ramp ends, its two formulas may round a nanosecond apart.
-        self.at_ns = self.ramp.nanos_at(self.place).max(self.at_ns);
+        self.at_ns = self.rate.nanos_at(self.place).max(self.at_ns);
     }
 
     /// How many of the next `most` arrivals are planned within `t` of the
@@ -99,7 +133,7 @@ impl Arrivals {
         let mut count = 0;
         while count < most && ahead.at_ns <= limit_ns {
             if count == COUNT_EXACTLY {
-                let rest = (self.ramp.expected(t) - ahead.place).max(0.0);
+                let rest = (self.rate.expected(t) - ahead.place).max(0.0);
                 return most.min(count.saturating_add(rest.round() as u64));
             }
             count += 1;

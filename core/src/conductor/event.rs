@@ -97,6 +97,13 @@ pub enum ConductorEvent {
         /// Its requests.
         counts: PhaseCounts,
     },
+    /// More requests of a phase failed than it may: the run is cut short.
+    BudgetExceeded {
+        /// The phase.
+        phase: u16,
+        /// Its requests.
+        counts: PhaseCounts,
+    },
     /// A phase is over, its END gate included.
     PhaseEnded {
         /// The phase.

@@ -5,6 +5,8 @@
 //! - [`ramp`], [`arrivals`]: when credits are planned.
 //! - `items`: which item of the input is sent; `sessions`: those of several
 //!   turns.
+//! - [`ramp`], [`stages`], [`arrivals`]: when credits are planned.
+//! - [`budget`]: when too many have failed.
 //! - `phase`: one phase's credits, counts and times; `outstanding`: those of
 //!   its credits that are in flight.
 //! - [`event`]: what the conductor is told, asks for and says.
@@ -12,6 +14,7 @@
 //! - [`report`]: what the conductor knows at the end.
 
 pub mod arrivals;
+pub mod budget;
 pub mod event;
 pub mod gate;
 mod items;
@@ -22,6 +25,7 @@ mod phase;
 pub mod ramp;
 pub mod report;
 mod sessions;
+pub mod stages;
 mod steps;
 #[cfg(test)]
 mod tests;

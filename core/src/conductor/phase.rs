@@ -3,7 +3,10 @@
 
 use core::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+
 use super::arrivals::Arrivals;
+use super::budget;
 use super::event::ConductorTimer;
 use super::items::{Cursor, Taken};
 use super::lifecycle::{PhaseEvent, PhaseState};
@@ -17,7 +20,7 @@ use crate::message::{BaselineKind, PhaseCounts, PhaseProgress};
 use crate::plan::{Arrival, Inputs, MAX_REQUESTS, PhasePlan, Schedule};
 use crate::planted::{Bug, is_planted};
 use crate::record::{Credit, CreditEnd, Item};
-use crate::seed::Seed;
+use crate::seed::{Seed, open01};
 use crate::time::{Tick, nanos};
 
 /// What a sending phase needs next.
@@ -90,6 +93,10 @@ pub(super) struct Phase {
     pub(super) sessions: Option<Sessions>,
     pub(super) failure: Option<PhaseFailure>,
     pub(super) gates: Vec<GateWait>,
+    /// Credits that were drawn to be cancelled.
+    drawn: u64,
+    /// Draws them.
+    cancels: Option<Box<ChaCha8Rng>>,
     /// Its START gate was released by anything but a cancellation or refusal.
     pub(super) start_granted: bool,
     /// The messages that asked for its gates, START and END.
@@ -112,7 +119,11 @@ impl Phase {
             }
             Arrival::Rate { rate, process, max_concurrency } => {
                 let seed = root.child(&format!("arrivals/{index}/{}", plan.name));
-                let arrivals = Arrivals::new(rate, process, plan.ramp, &seed);
+                let arrivals = if plan.stages.is_empty() {
+                    Arrivals::new(rate, process, plan.ramp, &seed)
+                } else {
+                    Arrivals::staged(&plan.stages, process, &seed)
+                };
                 Pacer::Open { arrivals, cap: max_concurrency }
             }
             Arrival::Fixed { max_concurrency: cap } => match inputs.schedule.clone() {
@@ -121,6 +132,9 @@ impl Phase {
             },
         };
         let sessions = inputs.sessions.clone().map(|all| Sessions::new(all, plan.most_sessions));
+        let cancels = plan
+            .cancellation
+            .map(|_| Box::new(root.child(&format!("cancellations/{index}/{}", plan.name)).rng()));
         Self {
             index,
             plan,
@@ -135,6 +149,8 @@ impl Phase {
             sessions,
             failure: None,
             gates: Vec::new(),
+            drawn: 0,
+            cancels,
             start_granted: false,
             commands: [None; 2],
             wake: None,
@@ -313,7 +329,31 @@ impl Phase {
         let number = self.next_number();
         self.counts.sent += 1;
         self.outstanding.issued(number, lost);
-        Credit { id: CreditId { phase: self.index, number }, planned, deadline, item }
+        let cancel_after = self.draw_cancellation();
+        let id = CreditId { phase: self.index, number };
+        Credit { id, planned, deadline, item, cancel_after }
+    }
+
+    /// Whether the next credit is to be cancelled, and how long after it was
+    /// sent. One draw a credit, in their order.
+    fn draw_cancellation(&mut self) -> Option<Duration> {
+        let (cancellation, rng) = self.plan.cancellation.zip(self.cancels.as_deref_mut())?;
+        // A number above 0: a share of 0 takes none, one of 1 takes all.
+        if open01(rng) > cancellation.share {
+            return None;
+        }
+        self.drawn += 1;
+        Some(cancellation.delay)
+    }
+
+    /// Whether more of its requests failed than it may.
+    pub(super) fn over_budget(&self) -> bool {
+        let Some(most) = self.plan.max_error_rate else { return false };
+        let most_sent = match self.sending_complete {
+            Some(_) => Some(self.counts.sent),
+            None => self.plan.stop.requests(),
+        };
+        budget::is_exceeded(most, &self.counts, most_sent)
     }
 
     /// Notes that the phase sends no more; its requests may go on for its grace
@@ -451,6 +491,7 @@ impl Phase {
             unsent: self.unsent,
             repeated: self.repeated,
             sessions: self.sessions.as_ref().map(|sessions| sessions.counts),
+            drawn_to_cancel: self.drawn,
             failure: self.failure.clone(),
             gates: self.gates.clone(),
         }

@@ -59,6 +59,9 @@ pub struct PhaseReport {
     /// Its sessions, where the input has some.
     #[serde(default)]
     pub sessions: Option<SessionCounts>,
+    /// Requests that were drawn to be cancelled by the client (those that were
+    /// answered before that completed).
+    pub drawn_to_cancel: u64,
     /// Why it failed, if it did.
     pub failure: Option<PhaseFailure>,
     /// The gates as the gate client saw them, in the order in which they were
@@ -73,6 +76,17 @@ pub enum PhaseFailure {
     /// Its START gate was refused.
     #[error("its START gate was refused: {0}")]
     StartRefused(GateRefusal),
+    /// More of its requests failed than its error budget allows: it was cut
+    /// short.
+    #[error(
+        "{errors} of {ended} requests that ended so far failed, which exceeds its error budget"
+    )]
+    ErrorBudget {
+        /// Failed.
+        errors: u64,
+        /// Completed or failed.
+        ended: u64,
+    },
 }
 
 /// One wait at a gate.

@@ -77,6 +77,7 @@ impl Conductor {
         if overdue > 0 {
             self.written_off(index, overdue, out);
         }
+        self.hold_to_budget(index, now, out);
         let Some(phase) = self.phases.get(index) else { return false };
         match phase.state {
             PhaseState::Sending => self.pump(index, now, out),
@@ -423,6 +424,25 @@ impl Conductor {
         }
         self.cancelled = true;
         out.push(ConductorEffect::Event(ConductorEvent::Cancelling));
+        self.stop_phases(PhaseEvent::Cancel);
+        for index in self.active.clone() {
+            self.cut_short(index, PhaseEvent::Cancel, now, out);
+        }
+    }
+
+    /// Ends the run early where more requests of a phase failed than may: what is
+    /// in flight has the grace of a cancellation, and what was measured is kept.
+    fn hold_to_budget(&mut self, index: usize, now: Tick, out: &mut impl Sink<ConductorEffect>) {
+        let Some(phase) = self.phases.get_mut(index) else { return };
+        let at_work = matches!(phase.state, PhaseState::Sending | PhaseState::Draining);
+        if !at_work || phase.failure.is_some() || !phase.over_budget() {
+            return;
+        }
+        let (counts, phase_index) = (phase.counts, phase.index);
+        let ended = counts.completed.saturating_add(counts.errors);
+        phase.failure = Some(PhaseFailure::ErrorBudget { errors: counts.errors, ended });
+        let event = ConductorEvent::BudgetExceeded { phase: phase_index, counts };
+        out.push(ConductorEffect::Event(event));
         self.stop_phases(PhaseEvent::Cancel);
         for index in self.active.clone() {
             self.cut_short(index, PhaseEvent::Cancel, now, out);

@@ -9,7 +9,8 @@
 //! Differences have their sign in the lowest bit; that of the status is to 200,
 //! that of the output tokens to the chunks. What is not there is left out, and
 //! the flags, which say what that is, are 0 for a request that has everything.
-//! The gaps are not written: no decision depends on them.
+//! Not written, because no decision depends on them: the gaps, reasoning tokens,
+//! and a first output token other than the first token.
 
 use core::fmt;
 
@@ -42,6 +43,8 @@ const STATUS: u32 = OUTCOME_BITS;
 const MOMENTS: u32 = STATUS + 1;
 const PROMPT: u32 = MOMENTS + 5;
 const OUTPUT: u32 = PROMPT + 1;
+/// The first output token is not the first token.
+const REASONED: u32 = OUTPUT + 1;
 
 /// The status of most.
 const OK: u64 = 200;
@@ -73,6 +76,7 @@ pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result
     flags |= absent(r.status, STATUS);
     flags |= (MOMENTS..).zip(moments).map(|(bit, moment)| absent(moment, bit)).sum::<u64>();
     flags |= absent(r.prompt_tokens, PROMPT) | absent(r.output_tokens, OUTPUT);
+    flags |= u64::from(r.first_output_token != r.first_token) << REASONED;
 
     let there = [r.status.is_some(), r.prompt_tokens.is_some(), r.output_tokens.is_some()];
     let optional = moments.iter().filter(|moment| moment.is_some()).count()
@@ -100,7 +104,7 @@ pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result
     tuple.end()
 }
 
-/// Reads a record; its gaps are empty.
+/// Reads a record, less what is not written.
 ///
 /// # Errors
 /// Those of the deserializer, or that the numbers are no record.
@@ -128,7 +132,7 @@ impl<'de> Visitor<'de> for Numbers {
         let outcome = usize::try_from(flags & ((1 << OUTCOME_BITS) - 1))
             .ok()
             .and_then(|code| OUTCOMES.get(code))
-            .filter(|_| flags >> (OUTPUT + 1) == 0)
+            .filter(|_| flags >> (REASONED + 1) == 0)
             .ok_or_else(|| de::Error::custom(format_args!("{flags:#x} are no record's flags")))?;
         let credit = CreditId { phase: narrow(next()?)?, number: narrow(next()?)? };
         let status = if there(STATUS) { Some(narrow(unzigzag(next()?, OK))?) } else { None };
@@ -161,12 +165,14 @@ impl<'de> Visitor<'de> for Numbers {
             sent,
             first_byte,
             first_token,
+            first_output_token: first_token.filter(|_| there(REASONED)),
             second_token,
             last_token,
             ended,
             chunks,
             prompt_tokens,
             output_tokens,
+            reasoning_tokens: None,
             gaps_ns: Vec::new(),
         })
     }
@@ -194,6 +200,7 @@ mod tests {
             moments in any::<[Option<u64>; 5]>(),
             chunks in any::<u32>(),
             tokens in any::<[Option<u32>; 2]>(),
+            reasoned in any::<bool>(),
         ) -> RequestRecord {
             let [sent, first_byte, first_token, second_token, last_token] =
                 moments.map(|m| m.map(Tick));
@@ -206,15 +213,45 @@ mod tests {
                 sent,
                 first_byte,
                 first_token,
+                first_output_token: first_token.filter(|_| !reasoned),
                 second_token,
                 last_token,
                 ended: Tick(ended),
                 chunks,
                 prompt_tokens: tokens[0],
                 output_tokens: tokens[1],
+                reasoning_tokens: None,
                 gaps_ns: Vec::new(),
             }
         }
+    }
+
+    #[test]
+    fn an_answer_after_reasoning_loses_its_moment_and_nothing_else() {
+        let at = |ms| Some(Tick::from_millis(ms));
+        let mut record = RequestRecord {
+            credit: CreditId { phase: 1, number: 2 },
+            outcome: Outcome::Completed,
+            status: Some(200),
+            planned: Tick(0),
+            started: Tick(1),
+            sent: at(1),
+            first_byte: at(2),
+            first_token: at(3),
+            first_output_token: at(7),
+            second_token: at(4),
+            last_token: at(9),
+            ended: Tick::from_millis(9),
+            chunks: 5,
+            prompt_tokens: Some(8),
+            output_tokens: Some(5),
+            reasoning_tokens: Some(3),
+            gaps_ns: vec![1, 2],
+        };
+        let bytes = postcard::to_allocvec(&Compact(record.clone())).unwrap();
+        (record.first_output_token, record.reasoning_tokens) = (None, None);
+        record.gaps_ns.clear();
+        assert_eq!(postcard::from_bytes::<Compact>(&bytes).unwrap().0, record);
     }
 
     #[test]

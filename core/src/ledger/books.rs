@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::goodput::{Judgement, Limits};
-use super::metrics::{METRICS, Profile, Rule, Totals, Value};
+use super::metrics::{Applies, METRICS, ONE_TOKEN, PER_TOKEN, Profile, Rule, Totals, Value};
 use super::report::PhaseLedger;
 use super::seen::Seen;
 use crate::account::result::{MetricStats, RequestCounts};
@@ -32,6 +32,10 @@ pub(super) struct PhaseBooks {
     prompt: TokenCount,
     output: TokenCount,
     without_first_token: u64,
+    /// Of completed requests with content events and a count of output tokens.
+    streamed: Streamed,
+    /// By the place of their URL; empty where there is one.
+    by_url: Vec<RequestCounts>,
     errors: BTreeMap<(ErrorClass, Option<u16>), u64>,
     good: u64,
     unjudged: u64,
@@ -44,6 +48,33 @@ pub(super) struct Refused {
     pub(super) duplicate: u64,
     pub(super) late: u64,
     pub(super) beyond_sent: u64,
+}
+
+/// Events and the tokens they carried.
+#[derive(Debug, Clone, Copy, Default)]
+struct Streamed {
+    requests: u64,
+    chunks: u64,
+    tokens: u64,
+}
+
+impl Streamed {
+    fn add(&mut self, record: &RequestRecord) {
+        if let (Some(tokens), 1..) = (record.output_tokens, record.chunks) {
+            self.requests += 1;
+            self.chunks = self.chunks.saturating_add(record.chunks.into());
+            self.tokens = self.tokens.saturating_add(tokens.into());
+        }
+    }
+
+    /// Output tokens an event, where that is more than one. One token a request
+    /// is left aside: usage counts the end-of-sequence token, and no event
+    /// carries it.
+    fn several(self) -> Option<f64> {
+        let carried = self.tokens.saturating_sub(self.requests) as f64;
+        let chunks = self.chunks as f64;
+        (carried > ONE_TOKEN * chunks).then(|| self.tokens as f64 / chunks)
+    }
 }
 
 /// Tokens of completed requests.
@@ -68,7 +99,8 @@ impl TokenCount {
 }
 
 impl PhaseBooks {
-    pub(super) fn new(phase: PhaseId, exact_limit: usize) -> Self {
+    /// Books of `phase`, whose requests go to `urls` URLs in turn.
+    pub(super) fn new(phase: PhaseId, exact_limit: usize, urls: usize) -> Self {
         Self {
             phase,
             seen: Seen::default(),
@@ -82,6 +114,8 @@ impl PhaseBooks {
             prompt: TokenCount::default(),
             output: TokenCount::default(),
             without_first_token: 0,
+            streamed: Streamed::default(),
+            by_url: if urls > 1 { vec![RequestCounts::default(); urls] } else { Vec::new() },
             errors: BTreeMap::new(),
             good: 0,
             unjudged: 0,
@@ -123,6 +157,7 @@ impl PhaseBooks {
                 self.counts.completed += 1;
                 self.prompt.add(record.prompt_tokens);
                 self.output.add(record.output_tokens);
+                self.streamed.add(record);
                 self.without_first_token += u64::from(record.first_token.is_none());
                 match limits.judge(record) {
                     Judgement::Good => self.good += 1,
@@ -142,6 +177,7 @@ impl PhaseBooks {
                 false
             }
         };
+        self.count_by_url(record);
         for (metric, series) in METRICS.iter().zip(&mut self.series) {
             if !profile.has(metric.applies) {
                 continue;
@@ -162,6 +198,17 @@ impl PhaseBooks {
             }
         }
         true
+    }
+
+    fn count_by_url(&mut self, record: &RequestRecord) {
+        let place = url_of(record.credit.number, self.by_url.len());
+        let Some(counts) = self.by_url.get_mut(place) else { return };
+        counts.sent += 1;
+        match record.outcome {
+            Outcome::Completed => counts.completed += 1,
+            Outcome::Failed(_) => counts.errors += 1,
+            Outcome::Cancelled => counts.cancelled += 1,
+        }
     }
 
     /// The phase's duration, and a note where the conductor's word is missing.
@@ -190,6 +237,7 @@ impl PhaseBooks {
         &mut self,
         profile: Profile,
         limits: &Limits,
+        urls: &[String],
         finish: Option<ProfileFinish>,
     ) -> PhaseLedger {
         let (seconds, duration_note) = self.seconds();
@@ -204,13 +252,20 @@ impl PhaseBooks {
             prompt_tokens: self.prompt.known(),
             output_tokens: if profile.produces_tokens { output_tokens } else { Some(0) },
         };
-        let applying = METRICS.iter().zip(&mut self.series).filter(|(m, _)| profile.has(m.applies));
+        let several = self.streamed.several();
+        let applying = METRICS.iter().zip(&mut self.series).filter(|(m, series)| {
+            let absent = m.applies == Applies::Reasoning && series.count() == 0;
+            profile.has(m.applies) && !absent
+        });
         let metrics: BTreeMap<String, MetricStats> = applying
             .map(|(metric, series)| {
-                let stats = match metric.rule {
+                let mut stats = match metric.rule {
                     Rule::Completed(_) | Rule::Every(_) | Rule::Gaps => series.stats(metric.unit),
                     Rule::Phase(rule) => single(rule(&totals), metric.unit),
                 };
+                if several.is_some() && PER_TOKEN.contains(&metric.name) {
+                    stats.resolvable = Some(false);
+                }
                 (metric.name.to_owned(), stats)
             })
             .collect();
@@ -221,6 +276,7 @@ impl PhaseBooks {
             prompt_tokens: self.prompt.known(),
             output_tokens,
             metrics,
+            by_url: urls.iter().cloned().zip(self.by_url.iter().copied()).collect(),
             errors: errors.collect(),
             notes: self.notes(profile, limits, finish, duration_note),
         }
@@ -289,6 +345,14 @@ impl PhaseBooks {
                  to first token"
             ));
         }
+        if let Some(several) = self.streamed.several().filter(|_| streaming) {
+            notes.push(format!(
+                "an event carried {several:.2} output tokens on average: what lies between the \
+                 tokens of one event cannot be seen, so percentiles of {} are of averages and not \
+                 of tokens",
+                PER_TOKEN.join(", ")
+            ));
+        }
         if profile.goodput {
             notes.extend(limits.impossible.iter().cloned());
             if limits.impossible.is_empty() && self.unjudged > 0 {
@@ -301,6 +365,13 @@ impl PhaseBooks {
         }
         notes
     }
+}
+
+/// The place of the URL, of so many, to which the request of this number goes:
+/// in turn.
+#[must_use]
+pub fn url_of(number: u32, urls: usize) -> usize {
+    usize::try_from(number).unwrap_or_default().checked_rem(urls).unwrap_or_default()
 }
 
 /// The published name of an error class: an error status is named with its

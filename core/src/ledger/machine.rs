@@ -122,6 +122,8 @@ pub struct Ledger {
     timers: TimerTable<LedgerTimer>,
     state: LedgerState,
     books: Vec<PhaseBooks>,
+    exact_limit: usize,
+    urls: Vec<String>,
     places: SmallMap<PhaseId, usize>,
     profile: Profile,
     limits: Limits,
@@ -166,7 +168,9 @@ impl Ledger {
             member: Member::new(ServiceId::ledger(), capabilities, plan.limits().heartbeat),
             timers: TimerTable::default(),
             state: LedgerState::Idle,
-            books: phases.iter().map(|phase| PhaseBooks::new(phase.id, exact_limit)).collect(),
+            books: phases.iter().map(|phase| PhaseBooks::new(phase.id, exact_limit, 1)).collect(),
+            exact_limit,
+            urls: Vec::new(),
             places: phases.iter().enumerate().map(|(place, phase)| (phase.id, place)).collect(),
             profile,
             limits: Limits::new(goodput, profile),
@@ -174,6 +178,17 @@ impl Ledger {
             lag_us: Series::with_limit(exact_limit),
             closing: None,
         }
+    }
+
+    /// The same, with counts by URL: requests go to `urls` in turn, by their
+    /// numbers (see [`url_of`](super::url_of)).
+    #[must_use]
+    pub fn with_urls(mut self, urls: &[String]) -> Self {
+        let exact_limit = self.exact_limit;
+        let books = self.books.iter().map(|b| PhaseBooks::new(b.phase, exact_limit, urls.len()));
+        self.books = books.collect();
+        self.urls = urls.to_vec();
+        self
     }
 
     /// Where it is.
@@ -191,8 +206,13 @@ impl Ledger {
         };
         let (profile, limits) = (self.profile, &self.limits);
         let lag = self.lag_us.stats("us");
+        let urls = &self.urls;
         LedgerReport {
-            phases: self.books.iter_mut().map(|b| b.report(profile, limits, finish)).collect(),
+            phases: self
+                .books
+                .iter_mut()
+                .map(|b| b.report(profile, limits, urls, finish))
+                .collect(),
             finish,
             missing,
             dispatch_lag_us: LagStats { p50: lag.p50, p99: lag.p99, max: lag.max },

@@ -39,6 +39,9 @@ pub enum Applies {
     Tokens,
     /// To endpoints that produce tokens and stream them.
     Streaming,
+    /// To endpoints that produce tokens, in phases in which the server's usage
+    /// counts reasoning.
+    Reasoning,
     /// To runs with goodput limits.
     Goodput,
 }
@@ -89,13 +92,21 @@ pub(super) struct Totals {
 }
 
 /// The table.
-pub static METRICS: [Metric; 16] = [
+pub static METRICS: [Metric; 19] = [
     Metric {
         name: "time_to_first_token",
         unit: "ms",
         applies: Applies::Streaming,
         formula: "first_token − started",
         rule: Rule::Completed(|r| span(r.started, r.first_token)),
+    },
+    Metric {
+        name: "time_to_first_output_token",
+        unit: "ms",
+        applies: Applies::Streaming,
+        formula: "first_output_token − started: the first event of the answer itself, reasoning \
+                  left aside",
+        rule: Rule::Completed(|r| span(r.started, r.first_output_token)),
     },
     Metric {
         name: "time_to_second_token",
@@ -118,6 +129,13 @@ pub static METRICS: [Metric; 16] = [
         applies: Applies::Streaming,
         formula: "each gap between neighbouring content events of a request",
         rule: Rule::Gaps,
+    },
+    Metric {
+        name: "tokens_per_chunk",
+        unit: "tokens/chunk",
+        applies: Applies::Streaming,
+        formula: "output tokens / content events, per request",
+        rule: Rule::Completed(tokens_per_chunk),
     },
     Metric {
         name: "request_latency",
@@ -194,6 +212,13 @@ pub static METRICS: [Metric; 16] = [
         rule: Rule::Completed(|r| tokens(r.output_tokens)),
     },
     Metric {
+        name: "reasoning_token_count",
+        unit: "tokens",
+        applies: Applies::Reasoning,
+        formula: "those of the output tokens that are reasoning, by the server's usage",
+        rule: Rule::Completed(|r| tokens(r.reasoning_tokens)),
+    },
+    Metric {
         name: "goodput",
         unit: "req/s",
         applies: Applies::Goodput,
@@ -208,6 +233,16 @@ pub static METRICS: [Metric; 16] = [
         rule: Rule::Phase(|t| (t.sent > 0).then(|| t.errors as f64 / t.sent as f64)),
     },
 ];
+
+/// The metrics whose percentiles are those of tokens: where an event carries
+/// several, they cannot be resolved.
+pub const PER_TOKEN: [&str; 3] =
+    ["inter_token_latency", "output_token_throughput_per_user", "time_to_second_token"];
+
+/// So many output tokens an event, on average over a phase, are more than one.
+/// A little above it, since a tokenizer now and then holds back a token that is
+/// no whole character.
+pub const ONE_TOKEN: f64 = 1.05;
 
 /// The metric called `name`.
 #[must_use]
@@ -241,6 +276,14 @@ fn inter_token_latency(r: &RequestRecord) -> Value {
     }
 }
 
+fn tokens_per_chunk(r: &RequestRecord) -> Value {
+    match (r.output_tokens, r.chunks) {
+        (None, _) => Value::Unknown,
+        (Some(_), 0) => Value::Never,
+        (Some(n), chunks) => Value::Is(f64::from(n) / f64::from(chunks)),
+    }
+}
+
 fn per_user(r: &RequestRecord) -> Value {
     match inter_token_latency(r) {
         // All tokens came at once: there is no rate.
@@ -270,7 +313,7 @@ impl Profile {
     pub(super) fn has(self, applies: Applies) -> bool {
         match applies {
             Applies::Always => true,
-            Applies::Tokens => self.produces_tokens,
+            Applies::Tokens | Applies::Reasoning => self.produces_tokens,
             Applies::Streaming => self.produces_tokens && self.streaming,
             Applies::Goodput => self.goodput,
         }

@@ -16,4 +16,5 @@ pub mod report;
 mod seen;
 pub mod state;
 
+pub use books::url_of;
 pub use machine::{Ledger, LedgerEffect, LedgerEvent, LedgerInput, LedgerTimer};

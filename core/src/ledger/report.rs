@@ -36,6 +36,10 @@ pub struct PhaseLedger {
     pub output_tokens: Option<u64>,
     /// Metric name → statistics.
     pub metrics: BTreeMap<String, MetricStats>,
+    /// URL → the records of requests that went there; empty where there is one
+    /// URL.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_url: BTreeMap<String, RequestCounts>,
     /// Error class (`connect`, `timeout`, `status_429`, …) → number.
     pub errors: BTreeMap<String, u64>,
     /// Sentences on what could not be measured and why.

@@ -83,10 +83,61 @@ fn silence_is_always_looked_for() {
     let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), limits);
     assert_eq!(
         plan.map_err(|e| e.to_string()),
-        Err(
-            "limits.heartbeat_misses: is 0; give at least 1: without it nobody finds out that \
+        Err("limits.heartbeat_misses: is 0; give at least 1: without it nobody finds out that \
              a service is gone"
-                .to_owned()
-        )
+            .to_owned())
     );
+}
+
+fn staged(stages: &[(f64, bool, u64)]) -> PhaseSpec {
+    let mut spec = PhaseSpec::new("a", PhaseKind::Profiling);
+    let stage = |(rate, linear, seconds): &(f64, bool, u64)| Stage {
+        rate: *rate,
+        linear: *linear,
+        length: Duration::from_secs(*seconds),
+    };
+    spec.stages = stages.iter().map(stage).collect();
+    spec
+}
+
+#[test]
+fn stages_give_the_phase_its_end_and_its_highest_rate() {
+    let spec = staged(&[(5.0, true, 10), (20.0, false, 3), (0.0, true, 2)]);
+    let plan = RunPlan::new(0, vec![spec], GatePlan::default(), Limits::default()).unwrap();
+    let phase = &plan.phases()[0];
+    assert_eq!(phase.stop, Stop::Duration(Duration::from_secs(15)));
+    assert!(matches!(phase.arrival, Arrival::Rate { rate: 20.0, .. }), "{:?}", phase.arrival);
+    assert_eq!(phase.grace, Some(DEFAULT_GRACE));
+}
+
+#[test]
+fn a_plan_with_all_that_varies_comes_back_from_json() {
+    let mut spec = staged(&[(1.0 / 3.0, true, 10), (20.0, false, 3)]);
+    spec.cancellation = Some(Cancellation { share: 0.1, delay: Duration::from_millis(250) });
+    spec.max_error_rate = Some(0.05);
+    spec.requests = Some(7);
+    let plan = RunPlan::new(3, vec![spec], GatePlan::default(), Limits::default()).unwrap();
+    let json = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<RunPlan>(&json).unwrap(), plan);
+}
+
+#[test]
+fn each_contradiction_of_what_varies_names_key_and_remedy() {
+    let with = |change: &dyn Fn(&mut PhaseSpec)| {
+        let mut spec = staged(&[(5.0, false, 10)]);
+        change(&mut spec);
+        error(vec![spec])
+    };
+    let errors = [
+        with(&|s| s.request_rate = Some(1.0)),
+        with(&|s| s.duration = Some(Duration::from_secs(1))),
+        with(&|s| s.ramp = Some(Duration::from_secs(1))),
+        with(&|s| s.stages[0].rate = f64::INFINITY),
+        with(&|s| s.stages[0].rate = 0.0),
+        with(&|s| s.stages[0].length = Duration::ZERO),
+        with(&|s| s.stages = vec![s.stages[0]; MAX_STAGES + 1]),
+        with(&|s| s.cancellation = Some(Cancellation { share: 1.5, delay: Duration::ZERO })),
+        with(&|s| s.max_error_rate = Some(f64::NAN)),
+    ];
+    insta::assert_snapshot!(errors.join("\n"));
 }

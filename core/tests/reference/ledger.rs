@@ -208,12 +208,14 @@ fn record(credit: CreditId, outcome: Outcome, now: u64) -> RequestRecord {
         sent: None,
         first_byte: None,
         first_token: None,
+        first_output_token: None,
         second_token: None,
         last_token: None,
         ended: at,
         chunks: 0,
         prompt_tokens: None,
         output_tokens: None,
+        reasoning_tokens: None,
         gaps_ns: vec![],
     }
 }

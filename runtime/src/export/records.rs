@@ -25,12 +25,16 @@ pub struct RecordLine {
     pub sent_ns: Option<Tick>,
     pub first_byte_ns: Option<Tick>,
     pub first_token_ns: Option<Tick>,
+    #[serde(default)]
+    pub first_output_token_ns: Option<Tick>,
     pub second_token_ns: Option<Tick>,
     pub last_token_ns: Option<Tick>,
     pub ended_ns: Tick,
     pub chunks: u32,
     pub input_tokens: Option<u32>,
     pub output_tokens: Option<u32>,
+    #[serde(default)]
+    pub reasoning_tokens: Option<u32>,
     pub new_connection: bool,
     /// `[moment, number of the socket read]` of each content event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,12 +93,14 @@ impl RecordWriter {
             sent_ns: record.sent,
             first_byte_ns: record.first_byte,
             first_token_ns: record.first_token,
+            first_output_token_ns: record.first_output_token,
             second_token_ns: record.second_token,
             last_token_ns: record.last_token,
             ended_ns: record.ended,
             chunks: record.chunks,
             input_tokens: record.prompt_tokens,
             output_tokens: record.output_tokens,
+            reasoning_tokens: record.reasoning_tokens,
             new_connection: finished.new_connection,
             events: events.iter().map(|event| (event.at, event.read)).collect(),
         }

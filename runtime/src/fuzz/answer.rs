@@ -13,13 +13,16 @@ use crate::load::response::{self, Chunk, Usage};
 /// Where the two differ, or a failure is not one short sentence.
 pub fn answer(bytes: &[u8]) {
     let Some((kind, body)) = bytes.split_first() else { return };
-    let kinds = [EndpointType::Chat, EndpointType::Completions, EndpointType::Embeddings];
+    let kinds = EndpointType::ALL;
     let kind = kinds[usize::from(*kind) % kinds.len()];
     if let Err(failure) = response::whole(body, kind) {
         sentence(&failure.what);
     }
     let Ok(text) = std::str::from_utf8(body) else { return };
     sentence(&response::error_event(text).what);
+    if let Err(failure) = response::event(kind, b"", text) {
+        sentence(&failure.what);
+    }
     match response::chunk(text) {
         Err(failure) => sentence(&failure.what),
         // What is skipped here may be more than a tree can hold.
@@ -46,25 +49,30 @@ fn by_tree(tree: &Value) -> Chunk {
         Value::Object(fields) => !fields.is_empty(),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     };
-    let names = [
-        "content",
-        "reasoning_content",
-        "reasoning",
-        "refusal",
-        "tool_calls",
-        "function_call",
-        "audio",
-    ];
-    let content = choices.iter().any(|choice| {
-        said(&choice["text"]) || names.iter().any(|name| said(&choice["delta"][name]))
-    });
-    let count = |name: &str| tree["usage"][name].as_u64().and_then(|n| u32::try_from(n).ok());
+    let any = |names: &[&str]| {
+        choices.iter().any(|choice| names.iter().any(|name| said(&choice["delta"][name])))
+    };
+    let answer = choices.iter().any(|choice| said(&choice["text"]))
+        || any(&["content", "refusal", "tool_calls", "function_call", "audio"]);
+    let usage = &tree["usage"];
+    let of = |fields: &Value, name: &str| fields[name].as_u64().and_then(|n| u32::try_from(n).ok());
+    let count = |name: &str| of(usage, name);
+    let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
+    let cached = cached.into_iter().filter_map(count).fold(0, u32::saturating_add);
+    let input = count("input_tokens").map(|input| input.saturating_add(cached));
+    let completion_tokens = count("completion_tokens").or_else(|| count("output_tokens"));
+    let total = count("total_tokens").filter(|_| completion_tokens.is_none());
+    let details = ["completion_tokens_details", "output_tokens_details"];
+    let details = details.into_iter().map(|name| &usage[name]).find(|details| !details.is_null());
     Chunk {
-        content,
+        content: answer || any(&["reasoning_content", "reasoning"]),
+        answer,
         finished: choices.iter().any(|choice| !choice["finish_reason"].is_null()),
-        usage: (!tree["usage"].is_null()).then(|| Usage {
-            prompt_tokens: count("prompt_tokens"),
-            completion_tokens: count("completion_tokens"),
+        done: false,
+        usage: (!usage.is_null()).then(|| Usage {
+            prompt_tokens: count("prompt_tokens").or(input).or(total),
+            completion_tokens,
+            reasoning_tokens: details.and_then(|details| of(details, "reasoning_tokens")),
         }),
     }
 }

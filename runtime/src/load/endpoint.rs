@@ -54,8 +54,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(config: &EndpointConfig, model: &str) -> Result<Self, EndpointError> {
-        let mut url = base_url(config)?;
+    /// The endpoint at `url`, one of `config`'s.
+    pub(crate) fn new(
+        config: &EndpointConfig,
+        url: &str,
+        model: &str,
+    ) -> Result<Self, EndpointError> {
+        let mut url = base_url(url)?;
         let path = api_path(url.path(), config.kind)?;
         url.set_path(&path);
         let (user, password) = (url.username(), url.password().unwrap_or_default());
@@ -68,12 +73,13 @@ impl Endpoint {
             HeaderValue::from_static(concat!("phasegate/", env!("CARGO_PKG_VERSION"))),
         );
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let streaming = config.streaming && config.kind != EndpointType::Embeddings;
+        let streaming = config.streaming && config.kind.produces_tokens();
         let accept = if streaming { "text/event-stream" } else { "application/json" };
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        for (name, value) in config.own_headers() {
+            headers.insert(name, secret_value("endpoint.api_key", value.expose())?);
+        }
         if let Some(key) = &config.api_key {
-            let value = format!("Bearer {}", key.expose());
-            headers.insert(header::AUTHORIZATION, secret_value("endpoint.api_key", &value)?);
             secrets.push(key.expose().to_owned());
         } else if !user.is_empty() || !password.is_empty() {
             let basic = basic_authorization(&format!("{user}:{password}"));
@@ -127,16 +133,27 @@ impl Endpoint {
         out.push(b'{');
         match &prompt.content {
             Content::Text(text) => self.text(&mut out, text),
-            Content::Messages(json) => self.raw(&mut out, "messages", json.as_bytes()),
+            Content::Messages(json) => {
+                let name = if self.kind == EndpointType::Responses { "input" } else { "messages" };
+                self.raw(&mut out, name, json.as_bytes());
+            }
             Content::Body(fields) => {
                 for (name, value) in fields.iter() {
                     self.raw(&mut out, name, value.to_string().as_bytes());
                 }
             }
         }
-        if self.kind != EndpointType::Embeddings {
+        if self.kind.produces_tokens() {
             if let Some(n) = prompt.max_tokens {
-                self.raw(&mut out, "max_tokens", n.to_string().as_bytes());
+                let name = match self.kind {
+                    EndpointType::Responses => "max_output_tokens",
+                    EndpointType::Chat
+                    | EndpointType::Completions
+                    | EndpointType::Embeddings
+                    | EndpointType::Messages
+                    | EndpointType::Rerank => "max_tokens",
+                };
+                self.raw(&mut out, name, n.to_string().as_bytes());
             }
             if prompt.ignore_eos {
                 self.raw(&mut out, "ignore_eos", b"true");
@@ -152,7 +169,7 @@ impl Endpoint {
 
     fn text(&self, out: &mut Vec<u8>, text: &str) {
         match self.kind {
-            EndpointType::Chat => {
+            EndpointType::Chat | EndpointType::Messages => {
                 if !self.is_fixed("messages") {
                     out.extend_from_slice(b"\"messages\":[{\"role\":\"user\",\"content\":");
                     json_string(out, text);
@@ -160,7 +177,18 @@ impl Endpoint {
                 }
             }
             EndpointType::Completions => self.string(out, "prompt", text),
-            EndpointType::Embeddings => self.string(out, "input", text),
+            EndpointType::Embeddings | EndpointType::Responses => self.string(out, "input", text),
+            EndpointType::Rerank => {
+                let (query, documents) = query_and_documents(text);
+                self.string(out, "query", query);
+                let mut list = Vec::with_capacity(text.len() + 64);
+                for document in documents {
+                    list.push(if list.is_empty() { b'[' } else { b',' });
+                    json_string(&mut list, document);
+                }
+                list.push(b']');
+                self.raw(out, "documents", &list);
+            }
         }
     }
 
@@ -197,14 +225,36 @@ impl Endpoint {
     }
 }
 
+/// The documents that a text to rerank is dealt into, at most.
+const DOCUMENTS: usize = 8;
+
+/// A text as a query and the documents to rank for it: nine parts of as many
+/// words each, the first of them the query, which also has what is left over;
+/// with fewer than nine words so many fewer documents, and at least one, which
+/// of a single word is that word again.
+fn query_and_documents(text: &str) -> (&str, Vec<&str>) {
+    let starts: Vec<usize> =
+        text.split_whitespace().map(|word| word.as_ptr().addr() - text.as_ptr().addr()).collect();
+    let words = starts.len();
+    let documents = DOCUMENTS.min(words.saturating_sub(1));
+    if documents == 0 {
+        return (text, vec![text]);
+    }
+    let each = words / (documents + 1);
+    let first = words - each * documents;
+    let at = |word: usize| starts.get(word).copied().unwrap_or(text.len());
+    let cut = |from: usize, to: usize| text.get(from..to).unwrap_or_default().trim_end();
+    let document = |n: usize| cut(at(first + n * each), at(first + (n + 1) * each));
+    (cut(0, at(first)), (0..documents).map(document).collect())
+}
+
 fn url_error(problem: impl Into<String>, remedy: &str) -> EndpointError {
     EndpointError::new("endpoint.url", problem, remedy)
 }
 
-fn base_url(config: &EndpointConfig) -> Result<Url, EndpointError> {
+fn base_url(url: &str) -> Result<Url, EndpointError> {
     let remedy = "give a URL such as http://127.0.0.1:8000";
-    let url =
-        Url::parse(&config.url).map_err(|e| url_error(format!("is not a URL: {e}"), remedy))?;
+    let url = Url::parse(url).map_err(|e| url_error(format!("is not a URL: {e}"), remedy))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
         scheme => Err(url_error(format!("'{scheme}' is not a scheme that is spoken"), remedy)),
@@ -235,31 +285,20 @@ fn shown(url: &Url) -> String {
     url.to_string()
 }
 
-/// What follows the version in the API's path.
-fn api_suffix(kind: EndpointType) -> &'static str {
-    match kind {
-        EndpointType::Chat => "/chat/completions",
-        EndpointType::Completions => "/completions",
-        EndpointType::Embeddings => "/embeddings",
-    }
-}
-
 /// The path of the API below the URL's: a full path stays, one that ends in
 /// `/v1` is completed, any other is a prefix.
 fn api_path(path: &str, kind: EndpointType) -> Result<String, EndpointError> {
     let path = path.trim_end_matches('/');
-    let other = [EndpointType::Chat, EndpointType::Completions, EndpointType::Embeddings]
-        .into_iter()
-        .find(|kind| path.ends_with(api_suffix(*kind)));
+    let other = EndpointType::ALL.into_iter().find(|kind| path.ends_with(kind.path()));
     // `/chat/completions` ends in `/completions` too: Chat is asked first.
     match other {
         Some(found) if found == kind => Ok(path.to_owned()),
         Some(found) => Err(url_error(
-            format!("ends in '{}', which is not the endpoint type's path", api_suffix(found)),
+            format!("ends in '{}', which is not the endpoint type's path", found.path()),
             "change the endpoint type, or leave the path away",
         )),
-        None if path.ends_with("/v1") => Ok(format!("{path}{}", api_suffix(kind))),
-        None => Ok(format!("{path}/v1{}", api_suffix(kind))),
+        None if path.ends_with("/v1") => Ok(format!("{path}{}", kind.path())),
+        None => Ok(format!("{path}/v1{}", kind.path())),
     }
 }
 
@@ -311,9 +350,11 @@ fn custom_headers(
 fn fixed_fields(config: &EndpointConfig, model: &str, streaming: bool) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("model".into(), Value::from(model));
-    if config.kind != EndpointType::Embeddings {
+    if config.kind.produces_tokens() {
         fields.insert("stream".into(), Value::from(streaming));
-        if streaming {
+        // The other two streams have their usage unasked.
+        let asks = matches!(config.kind, EndpointType::Chat | EndpointType::Completions);
+        if streaming && asks {
             fields.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
         }
     }

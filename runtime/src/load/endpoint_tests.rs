@@ -5,6 +5,7 @@ use std::sync::Arc;
 fn config(url: &str, kind: EndpointType) -> EndpointConfig {
     EndpointConfig {
         url: url.to_owned(),
+        more_urls: Vec::new(),
         model: None,
         kind,
         streaming: true,
@@ -15,7 +16,7 @@ fn config(url: &str, kind: EndpointType) -> EndpointConfig {
 }
 
 fn path(url: &str, kind: EndpointType) -> Result<String, EndpointError> {
-    Endpoint::new(&config(url, kind), "m").map(|e| e.uri.to_string())
+    Endpoint::new(&config(url, kind), url, "m").map(|e| e.uri.to_string())
 }
 
 fn ask(text: &str) -> Prompt {
@@ -24,7 +25,7 @@ fn ask(text: &str) -> Prompt {
 }
 
 fn body(config: &EndpointConfig, prompt: &Prompt) -> Value {
-    let endpoint = Endpoint::new(config, "m").unwrap();
+    let endpoint = Endpoint::new(config, &config.url, "m").unwrap();
     serde_json::from_slice(&endpoint.body(prompt)).unwrap()
 }
 
@@ -91,7 +92,7 @@ fn extra_inputs_win_over_everything() {
     let mut config = config("http://h", EndpointType::Chat);
     let extra = serde_json::json!({"max_tokens": 1, "temperature": 0, "stream_options": null});
     config.extra_inputs = extra.as_object().unwrap().clone();
-    let endpoint = Endpoint::new(&config, "m").unwrap();
+    let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
     let text = String::from_utf8(endpoint.body(&ask("a")).to_vec()).unwrap();
     assert_eq!(text.matches("max_tokens").count(), 1, "{text}");
     let body: Value = serde_json::from_str(&text).unwrap();
@@ -116,7 +117,7 @@ fn a_body_from_a_file_keeps_its_fields_and_gets_model_and_streaming() {
 fn credentials_become_a_header_and_appear_nowhere_else() {
     let mut config = config("http://user:p%40ss@h:1/?key=hidden", EndpointType::Chat);
     let header = |config: &EndpointConfig| {
-        let endpoint = Endpoint::new(config, "m").unwrap();
+        let endpoint = Endpoint::new(config, &config.url, "m").unwrap();
         let value = endpoint.headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
         (value, endpoint)
     };
@@ -139,7 +140,7 @@ fn a_header_that_cannot_be_sent_is_an_error_without_its_value() {
     let error = |name: &str, value: &str| {
         let mut config = config("http://h", EndpointType::Chat);
         config.headers = vec![(name.into(), Secret::new(value))];
-        Endpoint::new(&config, "m").err().map(|e| e.to_string()).unwrap_or_default()
+        Endpoint::new(&config, &config.url, "m").err().map(|e| e.to_string()).unwrap_or_default()
     };
     assert!(error("a b", "x").starts_with("endpoint.headers.a b: "));
     let bad = error("x-key", "secret\nvalue");
@@ -149,7 +150,63 @@ fn a_header_that_cannot_be_sent_is_an_error_without_its_value() {
 
 #[test]
 fn ipv6_hosts_lose_their_brackets_for_connecting_only() {
-    let endpoint = Endpoint::new(&config("http://[::1]:8000", EndpointType::Chat), "m").unwrap();
+    let config = config("http://[::1]:8000", EndpointType::Chat);
+    let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
     assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 8000));
     assert_eq!(endpoint.headers[header::HOST], "[::1]:8000");
+}
+
+#[test]
+fn the_newer_apis_have_their_paths_and_bodies() {
+    let text = "a b c d e f g h i j k";
+    let of = |kind| {
+        let config = config("http://h", kind);
+        let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
+        assert_eq!(endpoint.streaming, kind.produces_tokens());
+        format!("{} {}", endpoint.uri, body(&config, &ask(text)))
+    };
+    let list = Content::Messages(Arc::from("[{\"role\":\"user\",\"content\":\"s\"}]"));
+    let list = Prompt { content: list, max_tokens: None, ignore_eos: false };
+    insta::assert_snapshot!(
+        [
+            of(EndpointType::Responses),
+            of(EndpointType::Messages),
+            of(EndpointType::Rerank),
+            body(&config("http://h", EndpointType::Responses), &list).to_string(),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn anthropics_key_has_its_own_header_and_a_given_header_stands_for_ours() {
+    let mut config = config("http://h", EndpointType::Messages);
+    config.api_key = Some(Secret::new("sk-ant-123"));
+    config.headers = vec![("Anthropic-Version".to_owned(), Secret::new("2030-01-01"))];
+    let endpoint = Endpoint::new(&config, &config.url, "m").unwrap();
+    let header = |name: &str| endpoint.headers.get(name).and_then(|v| v.to_str().ok());
+    assert_eq!(header("x-api-key"), Some("sk-ant-123"));
+    assert_eq!(header("authorization"), None);
+    assert_eq!(header("anthropic-version"), Some("2030-01-01"));
+    assert_eq!(endpoint.redact("no sk-ant-123 here"), "no *** here");
+    let all = config.all_headers();
+    let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["x-api-key", "Anthropic-Version"]);
+}
+
+#[test]
+fn a_text_to_rerank_is_dealt_into_a_query_and_documents() {
+    let (query, documents) = query_and_documents("q1 q2 q3 a b c d e f g h");
+    assert_eq!(query, "q1 q2 q3");
+    assert_eq!(documents, ["a", "b", "c", "d", "e", "f", "g", "h"]);
+    assert_eq!(query_and_documents("a  b\tc"), ("a", vec!["b", "c"]));
+    assert_eq!(query_and_documents("a"), ("a", vec!["a"]));
+    for words in 2..200 {
+        let text = vec!["w"; words].join(" ");
+        let (query, documents) = query_and_documents(&text);
+        let count = |text: &str| text.split_whitespace().count();
+        let sizes: Vec<usize> = documents.iter().map(|d| count(d)).collect();
+        assert_eq!(count(query) + sizes.iter().sum::<usize>(), words, "no word is lost");
+        assert!(sizes.iter().all(|n| *n == sizes[0] && *n > 0), "{sizes:?}");
+    }
 }

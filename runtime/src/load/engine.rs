@@ -5,18 +5,19 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use phasegate_core::ledger::url_of;
 use phasegate_core::record::{Credit, Outcome};
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::Completions;
 use super::connection::{ConnectionCounts, Pool, Target};
 use super::connector::{Connector, Tcp, Tls};
 use super::endpoint::{Endpoint, EndpointError};
 use super::exchange::Exchange;
 use super::progress::{End, Progress};
 use super::prompts::Prompts;
+use super::{Completions, PlannedCancel};
 use crate::clock::Clock;
 use crate::config::EndpointConfig;
 
@@ -83,7 +84,9 @@ pub struct Engine {
 }
 
 struct Shared {
-    exchange: Exchange,
+    /// One for each URL.
+    first: Exchange,
+    more: Vec<Exchange>,
     prompts: Arc<dyn Prompts>,
     clock: Clock,
     events: bool,
@@ -105,29 +108,33 @@ impl Engine {
         completions: Arc<dyn Completions>,
     ) -> Result<Self, EngineError> {
         let runtime = Handle::try_current().map_err(|_| EngineError::NoRuntime)?;
-        let endpoint = Endpoint::new(config.endpoint, &config.model)?;
-        let tls = match endpoint.https {
-            false => None,
-            true => Some(Tls::new(&endpoint.host, config.roots).map_err(|problem| {
-                let remedy = "check the host name and the machine's certificates";
-                EndpointError::new("endpoint.url", problem, remedy)
-            })?),
+        let exchange = |url: &str| -> Result<Exchange, EngineError> {
+            let endpoint = Endpoint::new(config.endpoint, url, &config.model)?;
+            let tls = match endpoint.https {
+                false => None,
+                true => {
+                    Some(Tls::new(&endpoint.host, config.roots.clone()).map_err(|problem| {
+                        let remedy = "check the host name and the machine's certificates";
+                        EndpointError::new("endpoint.url", problem, remedy)
+                    })?)
+                }
+            };
+            let target = Target {
+                host: endpoint.host.clone(),
+                port: endpoint.port,
+                tls,
+                connector: Arc::clone(&config.connector),
+                clock: config.clock,
+            };
+            let pool = Pool::default();
+            Ok(Exchange { endpoint, target, pool, max_event_bytes: config.max_event_bytes })
         };
-        let target = Target {
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            tls,
-            connector: config.connector,
-            clock: config.clock,
-        };
-        let exchange = Exchange {
-            endpoint,
-            target,
-            pool: Pool::default(),
-            max_event_bytes: config.max_event_bytes,
-        };
+        let first = exchange(&config.endpoint.url)?;
+        let more = config.endpoint.more_urls.iter().map(|url| exchange(url));
+        let more = more.collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared {
-            exchange,
+            first,
+            more,
             prompts: config.prompts,
             clock: config.clock,
             events: config.events,
@@ -168,13 +175,22 @@ impl Engine {
     /// How many connections were made and used again so far.
     #[must_use]
     pub fn connections(&self) -> ConnectionCounts {
-        self.shared.exchange.pool.counts()
+        let exchanges = [&self.shared.first].into_iter().chain(&self.shared.more);
+        exchanges.map(|exchange| exchange.pool.counts()).fold(
+            ConnectionCounts::default(),
+            |all, one| ConnectionCounts {
+                opened: all.opened + one.opened,
+                reused: all.reused + one.reused,
+                died_idle: all.died_idle + one.died_idle,
+            },
+        )
     }
 
-    /// Where requests go, without credentials and query.
+    /// Where requests go, without credentials and query; the first of several
+    /// URLs.
     #[must_use]
     pub fn url(&self) -> &str {
-        self.shared.exchange.endpoint.shown()
+        self.shared.first.endpoint.shown()
     }
 }
 
@@ -184,25 +200,35 @@ impl Shared {
         self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The one of the URL whose turn it is.
+    fn exchange(&self, credit: Credit) -> &Exchange {
+        let place = url_of(credit.id.number, self.more.len() + 1);
+        place.checked_sub(1).and_then(|place| self.more.get(place)).unwrap_or(&self.first)
+    }
+
     async fn work(&self, credit: Credit, cancel: &Cancel) -> super::Finished {
         let now = self.clock.now();
+        let exchange = self.exchange(credit);
         let mut progress = Progress::new(credit, now, self.events);
         let wants_answer = self.prompts.wants_answer(&credit);
         progress.answer = wants_answer.then(String::new);
+        let planned = credit.cancel_after.map(|d| Arc::new(PlannedCancel::new(d, self.clock)));
+        progress.cancel.clone_from(&planned);
         let end = if cancel.is_fired() {
             End::Cancelled
         } else if credit.deadline <= now {
             End::TimedOut
         } else {
-            let exchange = async {
-                let body = self.exchange.endpoint.body(&self.prompts.prompt(&credit));
+            let answer = async {
+                let body = exchange.endpoint.body(&self.prompts.prompt(&credit));
                 progress.started = self.clock.now();
-                self.exchange.run(body, &mut progress).await
+                exchange.run(body, &mut progress).await
             };
             tokio::select! {
                 biased;
-                result = exchange => End::Answered(result),
+                result = answer => End::Answered(result),
                 () = cancel.fired() => End::Cancelled,
+                () = due(planned.as_deref()) => End::Cancelled,
                 () = tokio::time::sleep(credit.deadline.since(now)) => End::TimedOut,
             }
         };
@@ -213,10 +239,18 @@ impl Shared {
             self.prompts.answered(&credit, answer.filter(|_| answered));
         }
         finished.error = finished.error.map(|what| {
-            let endpoint = &self.exchange.endpoint;
+            let endpoint = &exchange.endpoint;
             format!("{}: {}", endpoint.shown(), endpoint.redact(&what))
         });
         finished
+    }
+}
+
+/// Completes when a request that is to be cancelled is; never, for any other.
+async fn due(planned: Option<&PlannedCancel>) {
+    match planned {
+        Some(planned) => planned.due().await,
+        None => std::future::pending().await,
     }
 }
 

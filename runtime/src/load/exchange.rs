@@ -23,6 +23,7 @@ use super::progress::Progress;
 use super::response;
 use super::sse::{Event, Parser, SseError};
 use super::stamped::ReadMark;
+use crate::config::EndpointType;
 
 /// The largest answer that is read in one piece.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -164,6 +165,7 @@ impl Exchange {
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         let mut parser = Parser::new(self.max_event_bytes);
+        let kind = self.endpoint.kind;
         let mut finished = false;
         let mut until = None;
         loop {
@@ -184,7 +186,8 @@ impl Exchange {
             if progress.complete {
                 continue;
             }
-            parser.push(&bytes, &mut |event| one_event(event, mark, &mut finished, progress))?;
+            parser
+                .push(&bytes, &mut |event| one_event(kind, event, mark, &mut finished, progress))?;
             if progress.complete {
                 until = Some(Instant::now() + TAIL_WAIT);
             }
@@ -197,7 +200,7 @@ impl Exchange {
             })?;
         }
         if !progress.complete && !finished {
-            let what = "the stream ended without [DONE] and without a finish reason";
+            let what = "the stream ended without its end ([DONE]) and without a finish reason";
             return Err(Failure::new(ErrorClass::StreamCut, what));
         }
         progress.complete = true;
@@ -236,6 +239,7 @@ impl Exchange {
 }
 
 fn one_event(
+    kind: EndpointType,
     event: Event<'_>,
     mark: ReadMark,
     finished: &mut bool,
@@ -248,12 +252,9 @@ fn one_event(
         progress.complete = true;
         return Ok(());
     }
-    if event.name == b"error" {
-        return Err(response::error_event(event.data));
-    }
-    let chunk = response::chunk(event.data)?;
+    let chunk = response::event(kind, event.name, event.data)?;
     if chunk.content {
-        progress.content(mark);
+        progress.content(mark, chunk.answer);
         if let Some(answer) = &mut progress.answer {
             answer::append(answer, event.data.as_bytes());
         }
@@ -262,6 +263,7 @@ fn one_event(
         progress.usage(usage);
     }
     *finished |= chunk.finished;
+    progress.complete |= chunk.done;
     Ok(())
 }
 

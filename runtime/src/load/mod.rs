@@ -3,7 +3,7 @@
 //! the credit.
 //!
 //! - `engine`: the tasks; `exchange`: one request and its answer; `progress`:
-//!   what becomes its record.
+//!   what becomes its record; `cancel`: requests that are cancelled by plan.
 //! - [`connector`]: the network; `stamped`: times taken at the socket;
 //!   `connection`: HTTP/1.1 and the pool.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
@@ -11,6 +11,7 @@
 //!   went wrong.
 
 mod answer;
+mod cancel;
 mod classify;
 mod connection;
 pub mod connector;
@@ -30,6 +31,7 @@ use std::pin::Pin;
 use phasegate_core::Tick;
 use phasegate_core::record::RequestRecord;
 
+pub(crate) use cancel::PlannedCancel;
 pub use connection::ConnectionCounts;
 pub use endpoint::EndpointError;
 pub use engine::{DEFAULT_MAX_EVENT_BYTES, Engine, EngineConfig, EngineError};

@@ -9,7 +9,7 @@ use super::classify::{Failure, Stage};
 use super::connection::Connection;
 use super::response::Usage;
 use super::stamped::{ReadMark, Stamps};
-use super::{EventMark, Finished};
+use super::{EventMark, Finished, PlannedCancel};
 
 /// How the work on a request came to its end.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) started: Tick,
     stage: Stage,
     stamps: Option<Arc<Stamps>>,
+    /// Waits for the request to be sent, to cancel it.
+    pub(crate) cancel: Option<Arc<PlannedCancel>>,
     pub(crate) new_connection: bool,
     pub(crate) status: Option<u16>,
     /// The answer is complete, even if its connection goes on.
@@ -37,6 +39,7 @@ pub(crate) struct Progress {
     /// The last read that carried a part of the answer's body.
     last_data: Option<Tick>,
     first_token: Option<Tick>,
+    first_output_token: Option<Tick>,
     second_token: Option<Tick>,
     last_token: Option<Tick>,
     chunks: u32,
@@ -55,12 +58,14 @@ impl Progress {
             started: now,
             stage: Stage::default(),
             stamps: None,
+            cancel: None,
             new_connection: false,
             status: None,
             complete: false,
             failed: None,
             last_data: None,
             first_token: None,
+            first_output_token: None,
             second_token: None,
             last_token: None,
             chunks: 0,
@@ -80,6 +85,9 @@ impl Progress {
     pub(crate) fn sending(&mut self, connection: &Connection) {
         connection.stamps.begin();
         self.stamps = Some(Arc::clone(&connection.stamps));
+        if let Some(cancel) = &self.cancel {
+            cancel.goes_out_with(&connection.stamps);
+        }
         self.stage = Stage::Sending;
     }
 
@@ -102,8 +110,11 @@ impl Progress {
         }
     }
 
-    /// An event with content.
-    pub(crate) fn content(&mut self, mark: ReadMark) {
+    /// An event with content; `answer`: of the answer itself, not only reasoning.
+    pub(crate) fn content(&mut self, mark: ReadMark, answer: bool) {
+        if answer {
+            self.first_output_token.get_or_insert(mark.at);
+        }
         match self.last_token {
             None => self.first_token = Some(mark.at),
             Some(last) => {
@@ -122,6 +133,7 @@ impl Progress {
     pub(crate) fn usage(&mut self, usage: Usage) {
         self.usage.prompt_tokens = usage.prompt_tokens.or(self.usage.prompt_tokens);
         self.usage.completion_tokens = usage.completion_tokens.or(self.usage.completion_tokens);
+        self.usage.reasoning_tokens = usage.reasoning_tokens.or(self.usage.reasoning_tokens);
     }
 
     /// The record. What the server has already decided goes before how we
@@ -154,12 +166,14 @@ impl Progress {
             sent,
             first_byte,
             first_token: self.first_token,
+            first_output_token: self.first_output_token,
             second_token: self.second_token,
             last_token: self.last_token,
             ended,
             chunks: self.chunks,
             prompt_tokens: self.usage.prompt_tokens,
             output_tokens: self.usage.completion_tokens,
+            reasoning_tokens: self.usage.reasoning_tokens,
             gaps_ns: self.gaps_ns,
         };
         Finished { record, error: what, new_connection: self.new_connection, events: self.events }

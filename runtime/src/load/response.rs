@@ -1,5 +1,6 @@
-//! What the server said: chunks of a stream and whole answers of the OpenAI
-//! API, read for what a load generator needs and nothing else.
+//! What the server said: events of a stream and whole answers, read for what a
+//! load generator needs and nothing else. Those of chats and completions here,
+//! `responses` and `messages` have the other streams, `usage` the counts.
 //!
 //! Nothing is allocated for a chunk: texts are looked at where they lie, and
 //! only whether there is one is kept.
@@ -15,22 +16,31 @@ use serde_json::value::RawValue;
 use super::classify::Failure;
 use crate::config::EndpointType;
 
+mod messages;
+mod responses;
+mod usage;
+
 /// Tokens by the server's count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "usage::Fields")]
 pub(crate) struct Usage {
-    #[serde(default)]
     pub(crate) prompt_tokens: Option<u32>,
-    #[serde(default)]
     pub(crate) completion_tokens: Option<u32>,
+    /// Those of the completion tokens that are reasoning.
+    pub(crate) reasoning_tokens: Option<u32>,
 }
 
-/// What one streamed chunk says.
+/// What one streamed event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Chunk {
     /// It carries text, reasoning or a tool call.
     pub(crate) content: bool,
-    /// A choice says why it ended.
+    /// It carries a part of the answer itself: anything but reasoning.
+    pub(crate) answer: bool,
+    /// It says why the answer ended.
     pub(crate) finished: bool,
+    /// Nothing comes after it.
+    pub(crate) done: bool,
     /// Token counts so far.
     pub(crate) usage: Option<Usage>,
 }
@@ -38,7 +48,25 @@ pub(crate) struct Chunk {
 /// The data with which a stream says that it is complete.
 pub(crate) const DONE: &str = "[DONE]";
 
-/// Reads the data of one event.
+/// Reads one event of a stream of this API.
+///
+/// # Errors
+/// Malformed if it is not what the API promises; status if it is an error.
+pub(crate) fn event(kind: EndpointType, name: &[u8], data: &str) -> Result<Chunk, Failure> {
+    if name == b"error" {
+        return Err(error_event(data));
+    }
+    match kind {
+        EndpointType::Responses => responses::event(data),
+        EndpointType::Messages => messages::event(data),
+        EndpointType::Chat
+        | EndpointType::Completions
+        | EndpointType::Embeddings
+        | EndpointType::Rerank => chunk(data),
+    }
+}
+
+/// Reads the data of one event of a chat or a completion.
 ///
 /// # Errors
 /// Malformed if it is not JSON of the API's shape; status if it is an error
@@ -49,7 +77,8 @@ pub(crate) fn chunk(data: &str) -> Result<Chunk, Failure> {
     })?;
     body.check_error()?;
     let choices = body.choices.unwrap_or_default();
-    Ok(Chunk { content: choices.content, finished: choices.finished, usage: body.usage })
+    let Choices { content, answer, finished } = choices;
+    Ok(Chunk { content, answer, finished, done: false, usage: body.usage })
 }
 
 /// Reads an answer that came in one piece.
@@ -67,17 +96,20 @@ pub(crate) fn whole(body: &[u8], kind: EndpointType) -> Result<Usage, Failure> {
     let (present, name) = match kind {
         EndpointType::Chat | EndpointType::Completions => (body.choices.is_some(), "choices"),
         EndpointType::Embeddings => (body.data.is_some(), "data"),
+        EndpointType::Responses => (body.output.is_some(), "output"),
+        EndpointType::Messages => (body.content.is_some(), "content"),
+        EndpointType::Rerank => (body.results.is_some(), "results"),
     };
     if !present {
         let what = format!("the answer has no '{name}': {}", start(text));
         return Err(Failure::malformed(what));
     }
     let usage = body.usage.unwrap_or_default();
-    Ok(match kind {
-        EndpointType::Chat | EndpointType::Completions => usage,
-        // Embeddings have no output tokens; some servers say 0.
-        EndpointType::Embeddings => Usage { completion_tokens: None, ..usage },
-    })
+    if kind.produces_tokens() {
+        return Ok(usage);
+    }
+    // There are no output tokens; some servers say 0.
+    Ok(Usage { completion_tokens: None, ..usage })
 }
 
 /// An event whose type is `error`.
@@ -96,6 +128,12 @@ struct Body<'a> {
     #[serde(default)]
     data: Option<IgnoredAny>,
     #[serde(default)]
+    output: Option<IgnoredAny>,
+    #[serde(default)]
+    content: Option<IgnoredAny>,
+    #[serde(default)]
+    results: Option<IgnoredAny>,
+    #[serde(default)]
     usage: Option<Usage>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -105,34 +143,38 @@ struct Body<'a> {
     message: Option<&'a RawValue>,
 }
 
+/// Reads a JSON object.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    // serde would read a list as the fields in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err("it is not a JSON object".into());
+    }
+    serde_json::from_str(text).map_err(|e| {
+        // It may quote what the server sent, whole.
+        let said = e.to_string();
+        match start(&said) {
+            all if all.len() == said.len() => said,
+            some => format!("{some}… at line {} column {}", e.line(), e.column()),
+        }
+    })
+}
+
+/// An error that the server sent, in one sentence.
+fn server_error(raw: &RawValue) -> Failure {
+    let text = serde_json::from_str(raw.get())
+        .map_or_else(|_| start(raw.get()).to_owned(), |value: Value| describe(&value));
+    Failure::new(ErrorClass::Status, format!("the server sent an error: {text}"))
+}
+
 impl<'a> Body<'a> {
     fn parse(text: &'a str) -> Result<Self, String> {
-        // serde would read a list as the fields in their order.
-        if !text.trim_start().starts_with('{') {
-            return Err("it is not a JSON object".into());
-        }
-        serde_json::from_str(text).map_err(|e| {
-            // It may quote what the server sent, whole.
-            let said = e.to_string();
-            match start(&said) {
-                all if all.len() == said.len() => said,
-                some => format!("{some}… at line {} column {}", e.line(), e.column()),
-            }
-        })
+        object(text)
     }
 
     fn check_error(&self) -> Result<(), Failure> {
         // Older servers put the error's fields at the top.
         let old = self.object.filter(|object| object.get() == "\"error\"").and(self.message);
-        match self.error.or(old) {
-            None => Ok(()),
-            Some(raw) => {
-                let text = serde_json::from_str(raw.get())
-                    .map_or_else(|_| start(raw.get()).to_owned(), |value: Value| describe(&value));
-                let what = format!("the server sent an error: {text}");
-                Err(Failure::new(ErrorClass::Status, what))
-            }
-        }
+        self.error.or(old).map_or(Ok(()), |raw| Err(server_error(raw)))
     }
 }
 
@@ -168,6 +210,7 @@ fn start(text: &str) -> &str {
 #[derive(Default, Clone, Copy)]
 struct Choices {
     content: bool,
+    answer: bool,
     finished: bool,
 }
 
@@ -194,10 +237,12 @@ struct Delta {
 }
 
 impl Delta {
-    fn said(&self) -> bool {
+    fn reasoned(&self) -> bool {
+        self.reasoning_content.0 || self.reasoning.0
+    }
+
+    fn answered(&self) -> bool {
         self.content.0
-            || self.reasoning_content.0
-            || self.reasoning.0
             || self.refusal.0
             || self.tool_calls.0
             || self.function_call.0
@@ -216,7 +261,10 @@ impl<'de> Deserialize<'de> for Choices {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices, A::Error> {
                 let mut all = Choices::default();
                 while let Some(choice) = list.next_element::<Choice>()? {
-                    all.content |= choice.text.0 || choice.delta.is_some_and(|d| d.said());
+                    let delta = choice.delta.unwrap_or_default();
+                    let answered = choice.text.0 || delta.answered();
+                    all.answer |= answered;
+                    all.content |= answered || delta.reasoned();
                     all.finished |= choice.finish_reason.is_some();
                 }
                 Ok(all)
@@ -264,101 +312,4 @@ impl<'de> Deserialize<'de> for Said {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn content(delta: &str) -> bool {
-        chunk(&format!("{{\"choices\":[{{\"delta\":{delta},\"finish_reason\":null}}]}}"))
-            .unwrap()
-            .content
-    }
-
-    #[test]
-    fn text_reasoning_and_tool_calls_are_content() {
-        for delta in [
-            "{\"content\":\"a\"}",
-            "{\"content\":\"\\u00e4\\n\"}",
-            "{\"content\":null,\"reasoning_content\":\"x\"}",
-            "{\"content\":\"\",\"reasoning\":\"x\"}",
-            "{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"\"}}]}",
-        ] {
-            assert!(content(delta), "{delta}");
-        }
-        assert!(chunk("{\"choices\":[{\"text\":\" a\"}]}").unwrap().content);
-    }
-
-    #[test]
-    fn role_only_and_empty_events_are_no_token() {
-        for delta in ["{\"role\":\"assistant\"}", "{\"role\":\"assistant\",\"content\":\"\"}", "{}"]
-        {
-            assert!(!content(delta), "{delta}");
-        }
-        assert!(!content("{\"content\":null,\"tool_calls\":[],\"reasoning_content\":\"\"}"));
-        assert_eq!(chunk("{\"choices\":[]}"), Ok(Chunk::default()));
-        assert_eq!(chunk("{\"id\":\"ping\"}"), Ok(Chunk::default()));
-        assert_eq!(chunk("{\"choices\":[{\"delta\":null,\"text\":null}]}"), Ok(Chunk::default()));
-    }
-
-    #[test]
-    fn what_is_said_of_a_failure_is_short_however_much_the_server_said() {
-        let long = "\u{7f}".repeat(5_000);
-        for data in [
-            format!("{{\"choices\":\"{long}\"}}"),
-            format!("{{\"error\":{{\"message\":\"{long}\",\"code\":\"{long}\"}}}}"),
-            format!("{{\"error\":\"{long}\"}}"),
-            long,
-        ] {
-            let failure = chunk(&data).unwrap_err();
-            assert!(failure.what.len() < 1_000, "{} bytes", failure.what.len());
-            let failure = error_event(&data);
-            assert!(failure.what.len() < 1_000, "{} bytes", failure.what.len());
-        }
-        let failure = chunk(&format!("{{\"choices\":\"{}\"}}", "a".repeat(500))).unwrap_err();
-        assert!(failure.what.contains("… at line 1 column 5"), "{}", failure.what);
-    }
-
-    #[test]
-    fn usage_and_the_end_are_seen() {
-        let data = "{\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"total_tokens\":10,\
-                    \"completion_tokens\":7,\"prompt_tokens_details\":null}}";
-        let usage = Usage { prompt_tokens: Some(3), completion_tokens: Some(7) };
-        assert_eq!(chunk(data).unwrap().usage, Some(usage));
-        assert_eq!(chunk("{\"choices\":[],\"usage\":null}").unwrap().usage, None);
-        let data = "{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}";
-        assert!(chunk(data).unwrap().finished);
-    }
-
-    #[test]
-    fn an_error_in_the_stream_is_a_status_error_with_its_message_and_code() {
-        let data = "{\"error\":{\"message\":\"out of memory\",\"code\":500}}";
-        let failure = chunk(data).unwrap_err();
-        assert_eq!(failure.class, ErrorClass::Status);
-        assert!(failure.what.contains("out of memory (code 500)"), "{}", failure.what);
-        let old = chunk("{\"object\":\"error\",\"message\":\"gone\",\"code\":1}").unwrap_err();
-        assert!(old.what.contains("gone"), "{}", old.what);
-        assert_eq!(error_event("{\"error\":\"x\"}").class, ErrorClass::Status);
-        assert!(error_event("plain").what.ends_with("plain"));
-    }
-
-    #[test]
-    fn what_is_not_the_api_is_malformed() {
-        for data in ["", "{", "[]", "{\"choices\":1}", "{\"choices\":[{\"text\":5}]}", "nonsense"] {
-            assert_eq!(chunk(data).unwrap_err().class, ErrorClass::Malformed, "{data}");
-        }
-        let class = |body: &[u8], kind| whole(body, kind).unwrap_err().class;
-        assert_eq!(class(b"{}", EndpointType::Chat), ErrorClass::Malformed);
-        assert_eq!(class(b"{\"choices\":[]}", EndpointType::Embeddings), ErrorClass::Malformed);
-        assert_eq!(class(b"{\"choices\":\"\xff\"}", EndpointType::Chat), ErrorClass::Malformed);
-    }
-
-    #[test]
-    fn a_whole_answer_gives_its_usage_and_unknown_counts_stay_unknown() {
-        let body = b"{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
-        let usage = Usage { prompt_tokens: Some(1), completion_tokens: Some(2) };
-        assert_eq!(whole(body, EndpointType::Chat), Ok(usage));
-        assert_eq!(whole(b"{\"choices\":[]}", EndpointType::Completions), Ok(Usage::default()));
-        let body = b"{\"data\":[{\"embedding\":[0.1]}],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":0}}";
-        let usage = Usage { prompt_tokens: Some(4), completion_tokens: None };
-        assert_eq!(whole(body, EndpointType::Embeddings), Ok(usage));
-    }
-}
+mod tests;

@@ -35,7 +35,7 @@ use super::process;
 use super::sources::{self, Opened};
 use crate::bus::{Bus, Transport};
 use crate::clock::Clock;
-use crate::config::{EndpointType, ExportLevel, RunConfig};
+use crate::config::{ExportLevel, RunConfig};
 use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::readings::ReadingWriter;
@@ -154,12 +154,14 @@ pub async fn execute(
              give fewer --server-metrics or --gpu-telemetry URLs"
         )));
     }
-    let embeddings = config.endpoint.kind == EndpointType::Embeddings;
+    let produces_tokens = config.endpoint.kind.produces_tokens();
+    let several = !config.endpoint.more_urls.is_empty();
     let settings = Settings {
         collectors: opened.iter().map(|source| source.plan.clone()).collect(),
         goodput: config.goodput.clone(),
-        streaming: config.endpoint.streaming && !embeddings,
-        produces_tokens: !embeddings,
+        streaming: config.endpoint.streaming && produces_tokens,
+        produces_tokens,
+        urls: config.endpoint.urls().filter(|_| several).map(str::to_owned).collect(),
         ready_timeout: config.ready_timeout,
     };
     let origin = Origin::new(&config, started_at);
@@ -303,11 +305,12 @@ impl Run {
         };
         let live = self.live.clone();
         let fetch = Arc::clone(&self.fetch);
-        let (url, headers) = (self.config.endpoint.url.clone(), self.config.endpoint.all_headers());
+        let urls = self.config.endpoint.urls().map(str::to_owned).collect();
+        let headers = self.config.endpoint.all_headers();
         let spawned = self.spawn::<Readiness, _>(self.settings.readiness(), spec, |local| {
             ReadinessExecutor {
                 fetch,
-                url,
+                urls,
                 headers,
                 live,
                 local: local.clone(),

@@ -174,7 +174,8 @@ pub(super) enum Waited {
 /// Carries out the readiness machine's effects.
 pub(super) struct ReadinessExecutor {
     pub fetch: Arc<dyn Fetch>,
-    pub url: String,
+    /// All of them must be ready; the models are those of the first.
+    pub urls: Vec<String>,
     pub headers: Vec<(String, Secret)>,
     pub live: Live,
     pub local: mpsc::Sender<ReadinessInput>,
@@ -210,12 +211,12 @@ impl Executor<Readiness> for ReadinessExecutor {
 
 impl ReadinessExecutor {
     fn spawn_probe(&self) -> JoinHandle<()> {
-        let (fetch, url) = (Arc::clone(&self.fetch), self.url.clone());
+        let (fetch, urls) = (Arc::clone(&self.fetch), self.urls.clone());
         let headers = self.headers.clone();
         let (local, live) = (self.local.clone(), self.live.clone());
         let (models, waited) = (Arc::clone(&self.models), self.waited.clone());
         tokio::spawn(async move {
-            let outcome = match probe(&*fetch, &url, &headers).await {
+            let outcome = match probe_all(&*fetch, &urls, &headers).await {
                 Ok(Probe::Ready { models: found }) => {
                     if let Ok(mut models) = models.lock() {
                         *models = found;
@@ -234,4 +235,21 @@ impl ReadinessExecutor {
             let _ = local.send(ReadinessInput::Probed(outcome)).await;
         })
     }
+}
+
+/// Asks one endpoint after the other; the first that is not ready is the
+/// answer.
+async fn probe_all(
+    fetch: &dyn Fetch,
+    urls: &[String],
+    headers: &[(String, Secret)],
+) -> Result<Probe, String> {
+    let mut first = None;
+    for url in urls {
+        match probe(fetch, url, headers).await? {
+            Probe::Ready { models } => drop(first.get_or_insert(models)),
+            other @ (Probe::NotReady(_) | Probe::Denied(_)) => return Ok(other),
+        }
+    }
+    Ok(Probe::Ready { models: first.unwrap_or_default() })
 }

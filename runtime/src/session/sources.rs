@@ -139,12 +139,14 @@ pub(super) fn open(
 }
 
 /// The endpoint's key and headers, for an exporter on the very same host and
-/// port; nobody else is shown them.
+/// port as one of its URLs; nobody else is shown them.
 fn headers_for(url: &str, endpoint: &EndpointConfig) -> Vec<(String, Secret)> {
     let origin = |text: &str| urls::parse(text).map(|url| url.origin()).ok();
-    match (origin(url), origin(&endpoint.url)) {
-        (Some(one), Some(other)) if one == other => endpoint.all_headers(),
-        _ => Vec::new(),
+    match origin(url) {
+        Some(one) if endpoint.urls().any(|url| origin(url).as_ref() == Some(&one)) => {
+            endpoint.all_headers()
+        }
+        Some(_) | None => Vec::new(),
     }
 }
 

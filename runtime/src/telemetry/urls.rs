@@ -2,6 +2,8 @@
 
 use reqwest::Url;
 
+use crate::config::EndpointType;
+
 /// Parses a URL that a user wrote. `http://` may be left out.
 ///
 /// # Errors
@@ -61,8 +63,11 @@ pub fn beside(endpoint: &str, path: &str) -> Result<Url, String> {
     let mut url = parse(endpoint)?;
     url.set_query(None);
     let own = url.path().trim_end_matches('/');
-    let apis = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/v1"];
-    let prefix = apis.iter().find_map(|api| own.strip_suffix(api)).unwrap_or(own);
+    let apis = EndpointType::ALL.iter().map(|kind| kind.path()).chain(["/models", ""]);
+    let prefix = apis
+        .filter_map(|api| own.strip_suffix(api))
+        .find_map(|version| version.strip_suffix("/v1"))
+        .unwrap_or(own);
     let whole = format!("{prefix}{path}");
     url.set_path(&whole);
     Ok(url)

@@ -197,3 +197,45 @@ async fn in_any_race_every_credit_comes_back_once() {
     // Otherwise the race was none.
     assert!(completed < 400);
 }
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_by_plan_lives_so_long_after_it_was_sent() {
+    let hold = vec![Step::Request, Step::Hold];
+    let server = Server::start(vec![hold.clone(), hold]).await;
+    let mut bench = Bench::new(&chat(&server.url));
+    for delay in [Duration::ZERO, Duration::from_millis(40)] {
+        bench.issue_to_cancel(0, 0, LONG, Some(delay));
+        let finished = bench.done().await;
+        let record = finished.record;
+        assert_eq!(record.outcome, Outcome::Cancelled);
+        assert_eq!(finished.error, None);
+        let lived = record.ended.since(record.sent.expect("it was sent"));
+        assert!(lived >= delay, "{lived:?} of {delay:?}");
+    }
+    bench.idle().await;
+}
+
+#[tokio::test]
+async fn one_that_is_answered_before_that_completes() {
+    let server = Server::start(vec![vec![Step::Request, write(stream())]]).await;
+    let mut bench = Bench::new(&chat(&server.url));
+    bench.issue_to_cancel(0, 0, LONG, Some(LONG));
+    assert_eq!(bench.done().await.record.outcome, Outcome::Completed);
+    bench.idle().await;
+}
+
+#[tokio::test]
+async fn one_that_is_never_sent_is_not_cancelled_by_plan() {
+    // Nobody accepts: the connection is never made.
+    struct Never;
+    impl Connector for Never {
+        fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> Connecting<'a> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let mut bench =
+        Bench::with(&chat("http://h:1"), 10, |config| config.connector = Arc::new(Never));
+    bench.issue_to_cancel(0, 0, Duration::from_millis(60), Some(Duration::from_millis(1)));
+    let record = bench.done().await.record;
+    assert_eq!(record.outcome, Outcome::Failed(phasegate_core::record::ErrorClass::Timeout));
+}

@@ -188,6 +188,7 @@ pub(crate) fn plain(status: &str, kind: &str, body: &str) -> Vec<u8> {
 pub(crate) fn chat(url: &str) -> EndpointConfig {
     EndpointConfig {
         url: url.to_owned(),
+        more_urls: Vec::new(),
         model: None,
         kind: EndpointType::Chat,
         streaming: true,
@@ -239,6 +240,17 @@ impl Bench {
     }
 
     pub(crate) fn issue(&self, phase: u16, number: u32, timeout: Duration) {
+        self.issue_to_cancel(phase, number, timeout, None);
+    }
+
+    /// Issues one that is to be cancelled so long after it was sent.
+    pub(crate) fn issue_to_cancel(
+        &self,
+        phase: u16,
+        number: u32,
+        timeout: Duration,
+        cancel_after: Option<Duration>,
+    ) {
         let now = self.clock.now();
         let id = CreditId { phase, number };
         self.engine.issue(Credit {
@@ -246,6 +258,7 @@ impl Bench {
             planned: now,
             deadline: now + timeout,
             item: Item::single(0, number),
+            cancel_after,
         });
     }
 

@@ -67,6 +67,7 @@ impl<'a> RunTruth<'a> {
                     planned: Tick::ZERO,
                     deadline: Tick::NEVER,
                     item: Item::default(),
+                    cancel_after: None,
                 });
                 let Content::Text(text) = &prompt.content else { continue };
                 let times = arrived.get(prompt_hash(text).as_str()).copied().unwrap_or(0);

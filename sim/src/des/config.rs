@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use phasegate_core::collector::CollectorPlan;
 use phasegate_core::id::{Domain, ServiceId};
 use phasegate_core::plan::{
-    Arrival, ArrivalProcess, GatePlan, Inputs, Limits, PhaseKind, PhaseSpec, PlanError, RunPlan,
-    Schedule, Sessions,
+    Arrival, ArrivalProcess, Cancellation, GatePlan, Inputs, Limits, PhaseKind, PhaseSpec,
+    PlanError, RunPlan, Schedule, Sessions, Stage,
 };
 use phasegate_core::setup::Settings;
 use phasegate_core::time::Tick;
@@ -166,6 +166,7 @@ impl Config {
             goodput: BTreeMap::new(),
             streaming: true,
             produces_tokens: true,
+            urls: Vec::new(),
             ready_timeout: Duration::ZERO,
         };
         Self { seed: plan.seed(), plan, settings, collectors, faults, pace }
@@ -275,6 +276,7 @@ fn draw_phase(dice: &mut Dice, index: usize) -> PhaseSpec {
     }
     phase.ramp = Some(ms(dice.pick(&[0, 0, 0, 100, 500])));
     phase.grace = dice.pick(&[None, None, Some(0), Some(50), Some(2000)]).map(ms);
+    draw_policy(dice, &mut phase);
     phase
 }
 
@@ -316,6 +318,30 @@ fn draw_inputs(dice: &mut Dice, phases: &mut [PhaseSpec]) -> Inputs {
     inputs
 }
 
+/// What varies within a phase: its rate, what is cancelled, what may fail.
+fn draw_policy(dice: &mut Dice, phase: &mut PhaseSpec) {
+    if phase.request_rate.is_some() && dice.chance(250) {
+        (phase.request_rate, phase.duration, phase.ramp) = (None, None, None);
+        let stages = 1 + dice.below(3);
+        let rates: &[f64] = &[0.0, 5.0, 50.0, 400.0];
+        let stage = |place: u64| Stage {
+            // The first sends something, whatever the others do.
+            rate: if place == 0 { 20.0 } else { dice.pick(rates) },
+            linear: dice.chance(500),
+            length: ms(dice.skewed(10, 1000)),
+        };
+        phase.stages = (0..stages).map(stage).collect();
+    }
+    if dice.chance(200) {
+        let share = dice.pick(&[0.1, 0.5, 1.0]);
+        let delay = ms(dice.pick(&[0, 1, 5, 100]));
+        phase.cancellation = Some(Cancellation { share, delay });
+    }
+    if phase.kind == PhaseKind::Profiling && dice.chance(150) {
+        phase.max_error_rate = Some(dice.pick(&[0.0, 0.1, 0.5]));
+    }
+}
+
 impl fmt::Display for Config {
     /// The configuration as a few lines of text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -337,6 +363,10 @@ impl fmt::Display for Config {
                 "phase {index} {:<6}{seamless} {load}, stop {stop:?}, ramp {:?}, grace {:?}",
                 phase.name, phase.ramp, phase.grace
             )?;
+            let policy = (&phase.stages, phase.cancellation, phase.max_error_rate);
+            if !phase.stages.is_empty() || policy.1.is_some() || policy.2.is_some() {
+                writeln!(f, "  stages, cancellation, most errors {policy:?}")?;
+            }
         }
         if !self.plan.inputs().is_empty() {
             writeln!(f, "inputs {:?}", self.plan.inputs())?;

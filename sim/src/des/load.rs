@@ -84,6 +84,11 @@ impl Load {
             let at = credit.deadline + Duration::from_nanos(late);
             return (place, dice.chance(300).then_some((at, outcome)));
         }
+        // The model writes a request in no time.
+        let cancelled = credit.cancel_after.map(nanos).filter(|after| *after < takes);
+        if let Some(after) = cancelled {
+            (takes, outcome) = (after, Outcome::Cancelled);
+        }
         let back = now + Duration::from_nanos(takes);
         if back >= credit.deadline {
             return (place, Some((credit.deadline, Outcome::Failed(ErrorClass::Timeout))));
@@ -133,12 +138,14 @@ fn record(flight: &Flight, now: Tick, outcome: Outcome) -> RequestRecord {
         sent: Some(flight.started),
         first_byte: completed.then_some(now),
         first_token: completed.then_some(now),
+        first_output_token: completed.then_some(now),
         second_token: None,
         last_token: completed.then_some(now),
         ended: now,
         chunks: u32::from(completed),
         prompt_tokens: tokens(8),
         output_tokens: tokens(number % 5 + 1),
+        reasoning_tokens: None,
         gaps_ns: Vec::new(),
     }
 }

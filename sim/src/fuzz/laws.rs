@@ -157,6 +157,7 @@ impl Laws {
             | ConductorEvent::Began { .. }
             | ConductorEvent::SendingComplete { .. }
             | ConductorEvent::WrittenOff { .. }
+            | ConductorEvent::BudgetExceeded { .. }
             | ConductorEvent::Cancelling
             | ConductorEvent::CreditsComplete => {}
         }

@@ -40,6 +40,7 @@ pub(super) fn run(bytes: &mut Bytes<'_>) -> Result<(RunPlan, Settings), PlanErro
         goodput,
         streaming: shape & 0x20 == 0,
         produces_tokens: shape & 0x10 == 0,
+        urls: Vec::new(),
         ready_timeout: Duration::from_secs(1),
     };
     Ok((plan, settings))

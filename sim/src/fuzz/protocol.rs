@@ -225,12 +225,14 @@ fn record(now: Tick, credit: &CreditReturn, outcome: Outcome, planned: Tick) -> 
         sent: answered,
         first_byte: answered,
         first_token: answered,
+        first_output_token: answered,
         second_token: None,
         last_token: answered,
         ended: now,
         chunks: credit.output_tokens.unwrap_or_default(),
         prompt_tokens: credit.prompt_tokens,
         output_tokens: credit.output_tokens,
+        reasoning_tokens: None,
         gaps_ns: Vec::new(),
     }
 }

@@ -75,6 +75,7 @@ impl GateReleases {
             | ConductorEvent::SendingComplete { .. }
             | ConductorEvent::WrittenOff { .. }
             | ConductorEvent::PhaseComplete { .. }
+            | ConductorEvent::BudgetExceeded { .. }
             | ConductorEvent::PhaseEnded { .. }
             | ConductorEvent::Cancelling
             | ConductorEvent::CreditsComplete => {}

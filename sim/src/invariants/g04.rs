@@ -110,6 +110,7 @@ impl Invariant for NoOverlap {
                     | ConductorEvent::GateRefused { .. }
                     | ConductorEvent::WrittenOff { .. }
                     | ConductorEvent::PhaseComplete { .. }
+                    | ConductorEvent::BudgetExceeded { .. }
                     | ConductorEvent::Cancelling
                     | ConductorEvent::CreditsComplete => {}
                 },

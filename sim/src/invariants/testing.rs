@@ -57,6 +57,7 @@ pub(super) fn settings(collectors: usize) -> Settings {
         goodput: BTreeMap::new(),
         streaming: true,
         produces_tokens: true,
+        urls: Vec::new(),
         ready_timeout: Duration::ZERO,
     }
 }
@@ -189,6 +190,7 @@ pub(super) fn issue(phase: u16, number: u32) -> ConductorEffect {
         planned: ms(0),
         deadline: ms(600_000),
         item: Default::default(),
+        cancel_after: None,
     })
 }
 
@@ -210,11 +212,13 @@ pub(super) fn a_record(credit: CreditId, started: Tick, ended: Tick) -> RequestR
         sent: Some(started),
         first_byte: Some(ended),
         first_token: Some(ended),
+        first_output_token: Some(ended),
         second_token: None,
         last_token: Some(ended),
         chunks: 1,
         prompt_tokens: Some(3),
         output_tokens: Some(3),
+        reasoning_tokens: None,
         gaps_ns: vec![],
     }
 }

@@ -22,6 +22,34 @@ struct Phase {
     /// Those that are out, with the moment from which each counts as lost.
     out: Vec<(u32, Tick)>,
     items: Items,
+    budget: Budget,
+}
+
+/// How much of a phase may fail.
+#[derive(Debug)]
+struct Budget {
+    most: Option<f64>,
+    /// How many requests it has at most, once that is known.
+    requests: Option<u64>,
+    /// Nothing of it can fail any more.
+    over: bool,
+    /// That it was exceeded was said.
+    said: bool,
+}
+
+impl Budget {
+    /// Whether it is exceeded whatever the rest does.
+    fn certain(&self, counts: &PhaseCounts) -> bool {
+        let (Some(most), Some(requests)) = (self.most, self.requests) else { return false };
+        counts.errors > 0 && counts.errors as f64 > most * (requests - counts.cancelled) as f64
+    }
+
+    /// Whether it may be said that it is.
+    fn may_be_said(&self, counts: &PhaseCounts) -> bool {
+        let ended = (counts.errors + counts.completed) as f64;
+        let share = counts.errors as f64 / ended;
+        !self.over && !self.said && self.most.is_some_and(|most| share > most)
+    }
 }
 
 /// The conductor's side of a run.
@@ -44,6 +72,12 @@ impl Load {
             written_off: 0,
             out: Vec::new(),
             items: Items::new(phase),
+            budget: Budget {
+                most: phase.max_error_rate,
+                requests: phase.stop.requests(),
+                over: false,
+                said: false,
+            },
         });
         Self {
             phases: phases.collect(),
@@ -71,6 +105,22 @@ impl Load {
         for effect in effects {
             match effect {
                 ConductorEffect::Issue(credit) => self.issued(credit)?,
+                ConductorEffect::Event(ConductorEvent::SendingComplete { phase, counts }) => {
+                    if let Some(phase) = self.phases.get_mut(usize::from(*phase)) {
+                        phase.budget.requests = Some(counts.sent);
+                    }
+                }
+                ConductorEffect::Event(ConductorEvent::PhaseComplete { phase, .. }) => {
+                    if let Some(phase) = self.phases.get_mut(usize::from(*phase)) {
+                        if phase.budget.certain(&phase.counts) && !phase.budget.said {
+                            return Err("a phase ended beyond its error budget".to_owned());
+                        }
+                        phase.budget.over = true;
+                    }
+                }
+                ConductorEffect::Event(ConductorEvent::BudgetExceeded { phase, .. }) => {
+                    self.exceeded(*phase)?;
+                }
                 ConductorEffect::Event(ConductorEvent::WrittenOff { phase, credits }) => {
                     self.lost(at, *phase, *credits)?;
                 }
@@ -90,6 +140,10 @@ impl Load {
             }
         }
         for (index, phase) in (0..).zip(&self.phases) {
+            let budget = &phase.budget;
+            if !budget.over && !budget.said && budget.certain(&phase.counts) {
+                return Err(format!("phase {index} goes on beyond its error budget"));
+            }
             let said = machine.counts(index);
             if said != phase.counts {
                 let known = phase.counts;
@@ -99,8 +153,22 @@ impl Load {
         Ok(())
     }
 
+    fn exceeded(&mut self, index: u16) -> Verdict {
+        let Some(phase) = self.phases.get_mut(usize::from(index)) else {
+            return Err(format!("phase {index} is none, and exceeds its error budget"));
+        };
+        if !phase.budget.may_be_said(&phase.counts) {
+            return Err(format!("phase {index} keeps its error budget, with {:?}", phase.counts));
+        }
+        phase.budget.said = true;
+        Ok(())
+    }
+
     fn issued(&mut self, credit: &Credit) -> Verdict {
         let id = credit.id;
+        if self.phases.iter().any(|phase| phase.budget.said) {
+            return Err(format!("credit {id} came after an error budget was exceeded"));
+        }
         let Some(phase) = self.phases.get_mut(usize::from(id.phase)) else {
             return Err(format!("credit {id} is of no phase"));
         };

@@ -26,12 +26,7 @@ pub(crate) async fn handle(
     request: HttpRequest<Incoming>,
 ) -> Result<Response<Body>, Closed> {
     let path = request.uri().path().to_owned();
-    let api = match path.as_str() {
-        "/v1/chat/completions" => Some((Api::Chat, "/v1/chat/completions")),
-        "/v1/completions" => Some((Api::Completions, "/v1/completions")),
-        "/v1/embeddings" => Some((Api::Embeddings, "/v1/embeddings")),
-        _ => None,
-    };
+    let api = Api::at(&path);
     let allowed = if api.is_some() { Method::POST } else { Method::GET };
     let known = ["/health", "/v1/models", "/metrics", "/gpu/metrics", "/truth"];
     let replica = replica(&shared, &path);

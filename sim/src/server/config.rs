@@ -43,6 +43,9 @@ pub struct ServerConfig {
     pub output_tokens: (u32, u32),
     /// Output tokens in one streamed event.
     pub tokens_per_chunk: u32,
+    /// So many of a chat's, response's or message's output tokens, the first, are
+    /// reasoning; one at least is always left for the answer.
+    pub reasoning_tokens: u32,
     /// Numbers in an embedding.
     pub embedding_size: u32,
     /// Reuses the computed prefix of earlier prompts, in blocks of 16 tokens.
@@ -101,6 +104,7 @@ impl Default for ServerConfig {
             max_model_len: 32_768,
             output_tokens: (16, 128),
             tokens_per_chunk: 1,
+            reasoning_tokens: 0,
             embedding_size: 64,
             prefix_caching: true,
             gpus: 1,

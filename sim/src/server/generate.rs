@@ -58,8 +58,9 @@ async fn whole(
     let progress = ticket.until(u32::MAX).await;
     if let Progress::Finished { produced } = progress {
         return json(Body::whole(match request.api {
-            Api::Chat | Api::Completions => reply.whole(produced),
+            Api::Chat | Api::Completions | Api::Responses | Api::Messages => reply.whole(produced),
             Api::Embeddings => reply.embeddings(&request, &shared.config),
+            Api::Rerank => reply.ranking(&request, &shared.config),
         }));
     }
     match faults.halt.map(|halt| halt.how) {

@@ -5,6 +5,8 @@
 //! | path | answers |
 //! |---|---|
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | as vLLM does; streamed or whole |
+//! | `POST /v1/responses`, `/v1/messages` | as OpenAI and Anthropic do; streamed or whole |
+//! | `POST /v1/rerank` | as Jina, Cohere and vLLM do |
 //! | `GET /v1/models`, `/health` | the one model; 200 when it is ready |
 //! | `GET /metrics`, `/gpu/metrics` | expositions of the server and of the GPUs |
 //! | `GET /replica/N/metrics` | that of one process alone, from 1, where there are several |

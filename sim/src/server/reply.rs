@@ -1,4 +1,6 @@
-//! Answers in OpenAI's format, as vLLM writes them: whole, or event by event.
+//! Answers as the APIs write them: whole, or event by event. Those of chats,
+//! completions and embeddings are here, as vLLM writes them; `responses`,
+//! `messages` and `rerank` have the others.
 
 use phasegate_core::seed::{Seed, open01};
 use rand_chacha::ChaCha8Rng;
@@ -10,6 +12,10 @@ use super::config::ServerConfig;
 use super::engine::JobId;
 use super::hazard::{LineEnd, RequestFaults};
 use super::request::{Api, Encoding, Request};
+
+mod messages;
+mod rerank;
+mod responses;
 
 /// What the answers of one request are made of.
 #[derive(Debug)]
@@ -24,6 +30,11 @@ pub(crate) struct Reply {
     faults: RequestFaults,
     /// Token events written so far.
     events: u64,
+    /// Reasoning tokens: in all, and still to be written.
+    reasoning: u32,
+    reasoning_left: u32,
+    /// The answer's text so far, where the API says it again at the end.
+    said: String,
 }
 
 /// What stands for the invalid byte until the JSON is written.
@@ -62,6 +73,8 @@ struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
 }
 
@@ -70,6 +83,20 @@ struct Usage {
     prompt_tokens: u32,
     total_tokens: u32,
     completion_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Serialize)]
+struct Details {
+    reasoning_tokens: u32,
+}
+
+/// What an event of tokens carries.
+#[derive(Clone, Copy)]
+enum Said<'a> {
+    Answer(&'a str),
+    Reasoning(&'a str),
 }
 
 impl Reply {
@@ -85,7 +112,13 @@ impl Reply {
             Api::Chat => "chatcmpl",
             Api::Completions => "cmpl",
             Api::Embeddings => "embd",
+            Api::Responses => "resp",
+            Api::Messages => "msg",
+            Api::Rerank => "score",
         };
+        let thinks = request.api.generates() && request.api != Api::Completions;
+        let most = request.output_tokens.saturating_sub(1);
+        let reasoning = if thinks { config.reasoning_tokens.min(most) } else { 0 };
         Self {
             id: format!("{prefix}-{}", seed.uuid(&format!("request {job}")).simple()),
             created,
@@ -96,6 +129,9 @@ impl Reply {
             words: seed.child("text").child(&request.prompt).rng(),
             faults,
             events: 0,
+            reasoning,
+            reasoning_left: reasoning,
+            said: String::new(),
         }
     }
 
@@ -133,13 +169,21 @@ impl Reply {
             prompt_tokens: self.prompt_tokens,
             total_tokens: self.prompt_tokens.saturating_add(completion_tokens),
             completion_tokens,
+            completion_tokens_details: self.details(),
         }
+    }
+
+    /// How many tokens were reasoning, where any was asked for.
+    fn details(&self) -> Option<Details> {
+        (self.reasoning > 0).then_some(Details { reasoning_tokens: self.reasoning })
     }
 
     fn chunk(&self, choices: &[Choice<'_>], usage: Option<Usage>) -> Vec<u8> {
         let object = match self.api {
             Api::Chat => "chat.completion.chunk",
-            Api::Completions | Api::Embeddings => "text_completion",
+            Api::Completions | Api::Embeddings | Api::Responses | Api::Messages | Api::Rerank => {
+                "text_completion"
+            }
         };
         let Self { id, created, model, .. } = self;
         let chunk = Chunk { id, object, created: *created, model, choices, usage };
@@ -148,37 +192,80 @@ impl Reply {
     }
 
     fn event(&self, data: &[u8]) -> Vec<u8> {
-        let end: &[u8] = match self.faults.line_end {
+        let end = self.line_end();
+        [b"data: ", data, end, end].concat()
+    }
+
+    /// An event with its type, which is the `type` of its data too.
+    fn named(&self, data: &serde_json::Value) -> Vec<u8> {
+        let name = data["type"].as_str().unwrap_or_default();
+        self.named_data(name, data.to_string().as_bytes())
+    }
+
+    fn named_data(&self, name: &str, data: &[u8]) -> Vec<u8> {
+        [b"event: ", name.as_bytes(), self.line_end(), &self.event(data)].concat()
+    }
+
+    fn line_end(&self) -> &'static [u8] {
+        match self.faults.line_end {
             LineEnd::Lf => b"\n",
             LineEnd::Crlf => b"\r\n",
             LineEnd::Cr => b"\r",
-        };
-        [b"data: ", data, end, end].concat()
+        }
     }
 
     fn choice(
         &self,
-        text: Option<&str>,
+        said: Option<Said<'_>>,
         role: Option<&'static str>,
         finish: Option<&'static str>,
     ) -> Vec<u8> {
+        let (text, reasoning_content) = match said {
+            Some(Said::Answer(text)) => (Some(text), None),
+            Some(Said::Reasoning(text)) => (None, Some(text)),
+            None => (None, None),
+        };
         let (delta, text) = match self.api {
-            Api::Chat => (Some(Delta { role, content: text }), None),
-            Api::Completions | Api::Embeddings => (None, Some(text.unwrap_or_default())),
+            Api::Chat => (Some(Delta { role, reasoning_content, content: text }), None),
+            Api::Completions | Api::Embeddings | Api::Responses | Api::Messages | Api::Rerank => {
+                (None, Some(text.unwrap_or_default()))
+            }
         };
         let choice = Choice { index: 0, delta, text, logprobs: None, finish_reason: finish };
         self.chunk(&[choice], None)
     }
 
-    /// What comes before the first token: a chat's role.
+    /// What comes before the first token: a chat's role, the announcements of a
+    /// response or a message.
     pub(crate) fn opening(&self) -> Option<Vec<u8>> {
-        (self.api == Api::Chat).then(|| self.event(&self.choice(Some(""), Some("assistant"), None)))
+        match self.api {
+            Api::Chat => {
+                let role = self.choice(Some(Said::Answer("")), Some("assistant"), None);
+                Some(self.event(&role))
+            }
+            Api::Responses => Some(self.response_opening()),
+            Api::Messages => Some(self.message_opening()),
+            Api::Completions | Api::Embeddings | Api::Rerank => None,
+        }
     }
 
     /// The event of the next tokens.
     pub(crate) fn tokens(&mut self, tokens: u32, last: bool) -> Vec<u8> {
         let text = self.text(tokens);
-        let mut data = self.choice(Some(&text), None, None);
+        let said = if self.reasoning_left > 0 {
+            self.reasoning_left = self.reasoning_left.saturating_sub(tokens);
+            Said::Reasoning(&text)
+        } else {
+            self.said.push_str(&text);
+            Said::Answer(&text)
+        };
+        let (name, mut data) = match self.api {
+            Api::Responses => self.response_delta(said),
+            Api::Messages => self.message_delta(said),
+            Api::Chat | Api::Completions | Api::Embeddings | Api::Rerank => {
+                ("", self.choice(Some(said), None, None))
+            }
+        };
         if self.faults.invalid_utf8 {
             data = spoil(&data);
         }
@@ -186,12 +273,17 @@ impl Reply {
             data.truncate(data.len() / 2);
         }
         self.events += 1;
-        self.event(&data)
+        if name.is_empty() { self.event(&data) } else { self.named_data(name, &data) }
     }
 
     /// What comes after the last token: why it is the last, the usage if it was
     /// asked for, and the end of the stream.
     pub(crate) fn closing(&self, completion_tokens: u32, include_usage: bool) -> Vec<u8> {
+        match self.api {
+            Api::Responses => return self.response_closing(completion_tokens),
+            Api::Messages => return self.message_closing(completion_tokens),
+            Api::Chat | Api::Completions | Api::Embeddings | Api::Rerank => {}
+        }
         let mut events = self.event(&self.choice(None, None, Some(self.finish)));
         if include_usage && !self.faults.no_usage {
             let usage = self.chunk(&[], Some(self.usage(completion_tokens)));
@@ -201,26 +293,49 @@ impl Reply {
         events
     }
 
-    /// The end of the stream.
+    /// The end of the stream; a response and a message have none after an error.
     pub(crate) fn done(&self) -> Vec<u8> {
-        self.event(b"[DONE]")
+        match self.api {
+            Api::Responses | Api::Messages => Vec::new(),
+            Api::Chat | Api::Completions | Api::Embeddings | Api::Rerank => self.event(b"[DONE]"),
+        }
     }
 
     /// An error within the stream.
     pub(crate) fn error(&self, error: &serde_json::Value) -> Vec<u8> {
-        self.event(error.to_string().as_bytes())
+        match self.api {
+            Api::Responses | Api::Messages => {
+                let mut error = error.clone();
+                error["type"] = json!("error");
+                self.named(&error)
+            }
+            Api::Chat | Api::Completions | Api::Embeddings | Api::Rerank => {
+                self.event(error.to_string().as_bytes())
+            }
+        }
     }
 
     /// The whole answer of a request that is not streamed.
     pub(crate) fn whole(&mut self, completion_tokens: u32) -> Vec<u8> {
-        let text = self.text(completion_tokens);
+        let thought = (self.reasoning > 0).then(|| self.text(self.reasoning));
+        // As in a stream, the answer goes on where the reasoning ended.
+        self.events += u64::from(thought.is_some());
+        let text = self.text(completion_tokens.saturating_sub(self.reasoning));
+        match self.api {
+            Api::Responses => return self.whole_response(&text, completion_tokens),
+            Api::Messages => return self.whole_message(&text, completion_tokens),
+            Api::Chat | Api::Completions | Api::Embeddings | Api::Rerank => {}
+        }
         let mut choice = json!({"index": 0, "logprobs": null, "finish_reason": self.finish});
         let object = match self.api {
             Api::Chat => {
                 choice["message"] = json!({"role": "assistant", "content": text});
+                if let Some(thought) = thought {
+                    choice["message"]["reasoning_content"] = json!(thought);
+                }
                 "chat.completion"
             }
-            Api::Completions | Api::Embeddings => {
+            Api::Completions | Api::Embeddings | Api::Responses | Api::Messages | Api::Rerank => {
                 choice["text"] = json!(text);
                 "text_completion"
             }
@@ -263,6 +378,11 @@ impl Reply {
         if !self.faults.no_usage {
             answer["usage"] = json!(self.usage(completion_tokens));
         }
+        self.written(&answer)
+    }
+
+    /// A whole answer as it leaves, with whatever faults strike it.
+    fn written(&self, answer: &serde_json::Value) -> Vec<u8> {
         let mut body = answer.to_string().into_bytes();
         if self.faults.invalid_utf8 {
             body = spoil(&body);

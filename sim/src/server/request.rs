@@ -1,4 +1,4 @@
-//! Reads the bodies of chat, completion and embedding requests.
+//! Reads the bodies of requests.
 //!
 //! Token counts follow one rule, so that a client can know them: a prompt has
 //! as many tokens as it has words between white space, over all messages or
@@ -12,12 +12,38 @@ use super::config::ServerConfig;
 use super::error::ApiError;
 use super::truth::Finish;
 
-/// Which of the three generating endpoints is asked.
+/// Which API is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Api {
     Chat,
     Completions,
     Embeddings,
+    Responses,
+    Messages,
+    Rerank,
+}
+
+impl Api {
+    /// The API at a path.
+    pub(crate) fn at(path: &str) -> Option<(Self, &'static str)> {
+        let all = [
+            (Self::Chat, "/v1/chat/completions"),
+            (Self::Completions, "/v1/completions"),
+            (Self::Embeddings, "/v1/embeddings"),
+            (Self::Responses, "/v1/responses"),
+            (Self::Messages, "/v1/messages"),
+            (Self::Rerank, "/v1/rerank"),
+        ];
+        all.into_iter().find(|(_, known)| *known == path)
+    }
+
+    /// Whether its answers are generated, token by token.
+    pub(crate) fn generates(self) -> bool {
+        match self {
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => true,
+            Self::Embeddings | Self::Rerank => false,
+        }
+    }
 }
 
 /// How an embedding is written.
@@ -35,7 +61,8 @@ pub(crate) struct Request {
     pub(crate) api: Api,
     pub(crate) prompt: String,
     pub(crate) prompt_tokens: u32,
-    /// The inputs of an embedding request, each with its own answer.
+    /// The inputs of an embedding request, each with its own answer; to rerank,
+    /// the query and then the documents.
     pub(crate) inputs: Vec<String>,
     pub(crate) max_tokens: Option<u32>,
     pub(crate) output_tokens: u32,
@@ -50,8 +77,11 @@ struct Fields {
     model: Option<String>,
     messages: Option<Vec<Message>>,
     prompt: Option<Prompt>,
-    input: Option<Prompt>,
+    input: Option<Input>,
+    query: Option<String>,
+    documents: Option<Vec<Document>>,
     max_tokens: Option<u32>,
+    max_output_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
     min_tokens: Option<u32>,
     ignore_eos: Option<bool>,
@@ -90,6 +120,32 @@ enum Prompt {
     Texts(Vec<String>),
     Ids(Vec<u32>),
     IdLists(Vec<Vec<u32>>),
+}
+
+/// The input of an embedding, or of a response, which may be a conversation.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an input must be a string, a list of strings or messages, or token ids"
+)]
+enum Input {
+    Prompt(Prompt),
+    Messages(Vec<Message>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a document must be a string or an object with a text")]
+enum Document {
+    Text(String),
+    Object { text: String },
+}
+
+impl Document {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) | Self::Object { text } => text,
+        }
+    }
 }
 
 impl Prompt {
@@ -136,13 +192,26 @@ pub(crate) fn parse(api: Api, body: &[u8], config: &ServerConfig) -> Result<Requ
         error: ApiError::bad_request(format!("the request body is not valid: {error}")),
         prompt: None,
     })?;
+    let joined = |messages: &[Message]| {
+        vec![messages.iter().map(Message::text).collect::<Vec<String>>().join("\n")]
+    };
     let inputs = match api {
-        Api::Chat => {
-            let messages = fields.messages.as_deref().unwrap_or_default();
-            vec![messages.iter().map(Message::text).collect::<Vec<String>>().join("\n")]
-        }
+        Api::Chat | Api::Messages => joined(fields.messages.as_deref().unwrap_or_default()),
         Api::Completions => fields.prompt.take().map(Prompt::texts).unwrap_or_default(),
-        Api::Embeddings => fields.input.take().map(Prompt::texts).unwrap_or_default(),
+        Api::Embeddings | Api::Responses => match fields.input.take() {
+            Some(Input::Prompt(prompt)) => prompt.texts(),
+            Some(Input::Messages(messages)) if api == Api::Responses => joined(&messages),
+            Some(Input::Messages(_)) | None => Vec::new(),
+        },
+        Api::Rerank => {
+            let documents = fields.documents.take().unwrap_or_default();
+            fields
+                .query
+                .take()
+                .into_iter()
+                .chain(documents.into_iter().map(Document::text))
+                .collect()
+        }
     };
     let prompt = inputs.join("\n");
     check(api, &fields, inputs, &prompt, config)
@@ -166,42 +235,52 @@ fn check(
     let words = prompt.split_whitespace().count();
     if words == 0 {
         let field = match api {
-            Api::Chat => "messages",
+            Api::Chat | Api::Messages => "messages",
             Api::Completions => "prompt",
-            Api::Embeddings => "input",
+            Api::Embeddings | Api::Responses => "input",
+            Api::Rerank => "query",
         };
         return bad(format!("`{field}` is missing or has no text"));
     }
     if api == Api::Completions && inputs.len() > 1 {
         return bad("`prompt` must be one prompt; send one request for each".to_owned());
     }
+    if api == Api::Rerank && inputs.len() < 2 {
+        return bad("`documents` must be a list of at least one".to_owned());
+    }
+    if api == Api::Messages && fields.max_tokens.is_none() {
+        return bad("`max_tokens` is required".to_owned());
+    }
     if fields.n.is_some_and(|n| n != 1) {
         return bad("`n` must be 1".to_owned());
     }
-    let stream = fields.stream.unwrap_or(false) && api != Api::Embeddings;
+    let stream = fields.stream.unwrap_or(false) && api.generates();
     if fields.stream_options.is_some() && !stream {
         return bad("`stream_options` is only allowed when `stream` is true".to_owned());
     }
     let context = config.max_model_len;
     let prompt_tokens = u32::try_from(words).unwrap_or(u32::MAX);
-    let least = u32::from(api != Api::Embeddings);
+    let least = u32::from(api.generates());
     if prompt_tokens.saturating_add(least) > context {
         return bad(format!(
             "This model's maximum context length is {context} tokens, but the prompt has {words}."
         ));
     }
     let room = context - prompt_tokens;
-    let max_tokens = fields.max_completion_tokens.or(fields.max_tokens);
+    let max_tokens =
+        fields.max_completion_tokens.or(fields.max_output_tokens).or(fields.max_tokens);
     let (output_tokens, finish) = match api {
-        Api::Embeddings => (0, Finish::Stop),
-        Api::Chat | Api::Completions => output(fields, max_tokens, room, prompt, config)?,
+        Api::Embeddings | Api::Rerank => (0, Finish::Stop),
+        Api::Chat | Api::Completions | Api::Responses | Api::Messages => {
+            output(fields, max_tokens, room, prompt, config)?
+        }
     };
     let include_usage = fields.stream_options.as_ref().and_then(|options| options.include_usage);
     Ok(Request {
         api,
         prompt: prompt.to_owned(),
         prompt_tokens,
-        inputs: if api == Api::Embeddings { inputs } else { Vec::new() },
+        inputs: if api.generates() { Vec::new() } else { inputs },
         max_tokens,
         output_tokens,
         finish,
@@ -267,6 +346,14 @@ mod tests {
         assert_eq!(ids.prompt_tokens, 3);
         let inputs = read(Api::Embeddings, r#"{"input": ["a b", "c"]}"#).unwrap();
         assert_eq!((inputs.prompt_tokens, inputs.output_tokens, inputs.inputs.len()), (3, 0, 2));
+        let ranked = r#"{"query": "a b", "documents": ["c", {"text": "d e"}]}"#;
+        let ranked = read(Api::Rerank, ranked).unwrap();
+        assert_eq!((ranked.prompt_tokens, ranked.output_tokens, ranked.inputs.len()), (5, 0, 3));
+        for input in [r#""a b c""#, r#"[{"role": "user", "content": "a b c"}]"#] {
+            let body = format!(r#"{{"input": {input}, "max_output_tokens": 7}}"#);
+            let asked = read(Api::Responses, &body).unwrap();
+            assert_eq!((asked.prompt_tokens, asked.output_tokens), (3, 7), "{input}");
+        }
     }
 
     #[test]
@@ -308,6 +395,10 @@ mod tests {
             (Api::Completions, r#"{"prompt": "a", "n": 2}"#, 400, "`n`"),
             (Api::Completions, r#"{"prompt": "a", "stream_options": {}}"#, 400, "`stream`"),
             (Api::Embeddings, r#"{"model": "gpt", "input": "a"}"#, 404, "`gpt`"),
+            (Api::Embeddings, r#"{"input": [{"content": "a"}]}"#, 400, "`input`"),
+            (Api::Messages, r#"{"messages": [{"content": "a"}]}"#, 400, "`max_tokens`"),
+            (Api::Rerank, r#"{"query": "a"}"#, 400, "`documents`"),
+            (Api::Rerank, r#"{"documents": ["a", "b"], "query": 5}"#, 400, "string"),
         ] {
             let error = read(api, body).expect_err(body);
             assert_eq!(error.status.as_u16(), status, "{body}");

@@ -235,6 +235,7 @@ impl Common {
     ) -> turmoil::Result<Engine> {
         let endpoint = EndpointConfig {
             url: format!("http://{}:{HTTP}", Place::Server),
+            more_urls: Vec::new(),
             model: Some(self.scenario.server.model.clone()),
             kind: EndpointType::Chat,
             streaming: true,

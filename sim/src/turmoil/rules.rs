@@ -193,6 +193,7 @@ impl Bench {
             }
             ConductorEvent::Began { .. }
             | ConductorEvent::WrittenOff { .. }
+            | ConductorEvent::BudgetExceeded { .. }
             | ConductorEvent::PhaseEnded { .. }
             | ConductorEvent::Cancelling
             | ConductorEvent::CreditsComplete => None,

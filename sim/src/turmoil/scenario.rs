@@ -185,6 +185,7 @@ impl Scenario {
             goodput: std::collections::BTreeMap::new(),
             streaming: true,
             produces_tokens: true,
+            urls: Vec::new(),
             ready_timeout: Duration::ZERO,
         }
     }

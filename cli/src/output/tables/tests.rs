@@ -22,6 +22,7 @@ fn stats(unit: &str, count: u64, values: Option<[f64; 7]>) -> MetricStats {
         p95: at(5),
         p99: at(6),
         relative_error: None,
+        resolvable: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn phase(id: PhaseId, name: &str, kind: PhaseKind) -> PhaseResult {
         requests: RequestCounts { sent: 102, completed: 100, errors: 2, cancelled: 0 },
         metrics: BTreeMap::new(),
         errors: BTreeMap::new(),
+        requests_by_url: BTreeMap::new(),
         server_metrics: vec![],
         gpus: vec![],
         reconciliation: vec![],
@@ -126,6 +128,7 @@ pub(crate) fn result() -> RunResult {
         finished_at: String::new(),
         config: serde_json::Value::Null,
         phases: vec![first, second],
+        sweep: None,
         boundaries: vec![
             boundary(steady, BaselineKind::Start, &both),
             boundary(steady, BaselineKind::End, &one),

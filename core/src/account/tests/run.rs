@@ -100,6 +100,7 @@ impl Run {
                 unsent: 0,
                 repeated: 0,
                 sessions: None,
+                drawn_to_cancel: 0,
                 failure: None,
                 gates,
             });
@@ -109,6 +110,7 @@ impl Run {
                 prompt_tokens: Some(*n * 10),
                 output_tokens: Some(*n * 5),
                 metrics: BTreeMap::from([("request_latency".to_owned(), metric(*n))]),
+                by_url: BTreeMap::new(),
                 errors: BTreeMap::new(),
                 notes: Vec::new(),
             });
@@ -308,6 +310,7 @@ fn metric(count: u64) -> MetricStats {
         p95: value,
         p99: value,
         relative_error: None,
+        resolvable: None,
     }
 }
 

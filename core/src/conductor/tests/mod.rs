@@ -4,6 +4,7 @@
 mod gates;
 mod inputs;
 mod load;
+mod policy;
 mod property;
 mod rig;
 mod run;

@@ -214,12 +214,14 @@ mod size {
                 sent: Some(sent),
                 first_byte: Some(first_byte),
                 first_token: Some(first),
+                first_output_token: Some(first),
                 second_token: Some(second),
                 last_token: Some(last),
                 ended: after(closing),
                 chunks,
                 prompt_tokens: Some(prompt),
                 output_tokens: Some(chunks + beyond),
+                reasoning_tokens: None,
                 gaps_ns: Vec::new(),
             }
         }

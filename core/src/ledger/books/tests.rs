@@ -22,12 +22,14 @@ pub(in crate::ledger) fn record(number: u32) -> RequestRecord {
         sent: Some(at(1011)),
         first_byte: Some(at(1100)),
         first_token: Some(at(1110)),
+        first_output_token: Some(at(1110)),
         second_token: Some(at(1130)),
         last_token: Some(at(1490)),
         ended: at(1510),
         chunks: 4,
         prompt_tokens: Some(7),
         output_tokens: Some(5),
+        reasoning_tokens: None,
         gaps_ns: vec![20 * MS, 180 * MS, 160 * MS],
     }
 }
@@ -40,12 +42,13 @@ struct Setting {
     profile: Profile,
     limits: BTreeMap<String, f64>,
     announced: bool,
+    urls: Vec<String>,
 }
 
 impl Setting {
     fn chat() -> Self {
         let profile = Profile { streaming: true, produces_tokens: true, goodput: false };
-        Self { profile, limits: BTreeMap::new(), announced: true }
+        Self { profile, limits: BTreeMap::new(), announced: true, urls: Vec::new() }
     }
 
     fn limited(limits: &[(&str, f64)]) -> Self {
@@ -59,14 +62,14 @@ impl Setting {
     fn report(&self, records: &[RequestRecord]) -> PhaseLedger {
         let limits = Limits::new(&self.limits, self.profile);
         let id = PhaseId::derive(&crate::seed::Seed::root(0), 0, "p");
-        let mut books = PhaseBooks::new(id, 1000);
+        let mut books = PhaseBooks::new(id, 1000, self.urls.len());
         if self.announced {
             (books.start, books.end) = (Some(at(1000)), Some(at(3000)));
         }
         for record in records {
             assert!(books.add(record, self.profile, &limits));
         }
-        books.report(self.profile, &limits, None)
+        books.report(self.profile, &limits, &self.urls, None)
     }
 }
 
@@ -84,12 +87,15 @@ fn every_metric_follows_its_formula() {
         cancelled,
         RequestRecord { first_token: Some(at(1111)), ..record(3) },
     ]);
-    let only = Setting::limited(&[("time_to_first_token", 100.0)]).report(&[record(0)]);
+    let thought = RequestRecord { reasoning_tokens: Some(2), ..record(0) };
+    let only = Setting::limited(&[("time_to_first_token", 100.0)]).report(&[thought]);
     let expected = [
         ("time_to_first_token", 100.0),
+        ("time_to_first_output_token", 100.0),
         ("time_to_second_token", 20.0),
         ("inter_token_latency", 100.0),
         ("inter_chunk_latency", 120.0),
+        ("tokens_per_chunk", 1.25),
         ("request_latency", 500.0),
         ("scheduled_latency", 510.0),
         ("scheduled_time_to_first_token", 110.0),
@@ -100,6 +106,7 @@ fn every_metric_follows_its_formula() {
         ("output_token_throughput_per_user", 10.0),
         ("input_sequence_length", 7.0),
         ("output_sequence_length", 5.0),
+        ("reasoning_token_count", 2.0),
         ("goodput", 0.5),
         ("error_rate", 0.0),
     ];
@@ -180,13 +187,13 @@ fn what_is_not_in_the_books_is_noted_with_its_number_and_nothing_else_is() {
     let limits = Limits::new(&chat.limits, chat.profile);
     let id = PhaseId::derive(&crate::seed::Seed::root(0), 0, "p");
     let notes_of = |sent: u64, refused: Refused, numbers: &[u32]| {
-        let mut books = PhaseBooks::new(id, 1000);
+        let mut books = PhaseBooks::new(id, 1000, 1);
         (books.start, books.end, books.sent) = (Some(at(1000)), Some(at(3000)), Some(sent));
         books.refused = refused;
         for number in numbers {
             assert!(books.add(&record(*number), chat.profile, &limits));
         }
-        books.report(chat.profile, &limits, Some(ProfileFinish::Fallback)).notes
+        books.report(chat.profile, &limits, &[], Some(ProfileFinish::Fallback)).notes
     };
     assert_eq!(notes_of(2, Refused::default(), &[0, 1]), [""; 0]);
     assert_eq!(
@@ -290,6 +297,7 @@ fn only_a_latency_of_one_request_can_be_limited() {
         can,
         [
             "time_to_first_token",
+            "time_to_first_output_token",
             "time_to_second_token",
             "inter_token_latency",
             "request_latency",
@@ -299,4 +307,55 @@ fn only_a_latency_of_one_request_can_be_limited() {
         ]
     );
     assert!(!can_limit("ttft"), "aliases are the caller's");
+}
+
+#[test]
+fn reasoning_is_a_token_and_not_yet_the_answer() {
+    let thought = RequestRecord {
+        first_output_token: Some(at(1310)),
+        reasoning_tokens: Some(3),
+        ..record(0)
+    };
+    let mut silent = thought.clone();
+    (silent.credit.number, silent.first_output_token) = (1, None);
+    let report = Setting::chat().report(&[thought, silent]);
+    assert_eq!(value(&report, "time_to_first_token"), Some(100.0));
+    assert_eq!(value(&report, "time_to_first_output_token"), Some(300.0));
+    assert_eq!(report.metrics["time_to_first_output_token"].count, 1, "the other never answered");
+    assert_eq!(value(&report, "reasoning_token_count"), Some(3.0));
+    let plain = Setting::chat().report(&[record(0)]);
+    assert!(!plain.metrics.contains_key("reasoning_token_count"), "the usage says nothing of it");
+}
+
+#[test]
+fn where_an_event_carries_several_tokens_those_of_tokens_are_not_resolvable() {
+    // 5 tokens in 4 events, one of them the end of the sequence.
+    let report = Setting::chat().report(&[record(0)]);
+    assert_eq!(value(&report, "tokens_per_chunk"), Some(1.25));
+    assert!(report.metrics.values().all(|stats| stats.resolvable.is_none()));
+    let packed = RequestRecord { output_tokens: Some(9), ..record(0) };
+    let report = Setting::chat().report(&[packed]);
+    assert_eq!(value(&report, "tokens_per_chunk"), Some(2.25));
+    let marked = report.metrics.iter().filter(|(_, stats)| stats.resolvable == Some(false));
+    let marked: Vec<&str> = marked.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        marked,
+        ["inter_token_latency", "output_token_throughput_per_user", "time_to_second_token"]
+    );
+    assert!(report.notes.iter().any(|n| n.contains("carried 2.25 output tokens")), "{report:?}");
+    let uncounted = RequestRecord { output_tokens: None, ..record(0) };
+    let report = Setting::chat().report(&[uncounted]);
+    assert_eq!(report.metrics["tokens_per_chunk"].count, 0);
+}
+
+#[test]
+fn requests_are_counted_by_the_url_that_their_number_goes_to() {
+    let mut two = Setting::chat();
+    two.urls = vec!["http://a".to_owned(), "http://b".to_owned()];
+    let failed = Outcome::Failed(ErrorClass::Connect);
+    let report = two.report(&[record(0), ended_by(1, failed, None), record(2)]);
+    let a = RequestCounts { sent: 2, completed: 2, ..RequestCounts::default() };
+    let b = RequestCounts { sent: 1, errors: 1, ..RequestCounts::default() };
+    assert_eq!(report.by_url, BTreeMap::from([("http://a".into(), a), ("http://b".into(), b)]));
+    assert!(Setting::chat().report(&[record(0)]).by_url.is_empty());
 }

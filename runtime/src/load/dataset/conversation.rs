@@ -14,7 +14,11 @@ const EXAMPLE: &str = "give {\"turns\": [\"…\", {\"content\": \"…\", \"delay
 pub(super) fn line(line: &str, kind: EndpointType) -> Result<Entry, Wrong> {
     match kind {
         EndpointType::Chat => {}
-        EndpointType::Completions | EndpointType::Embeddings => {
+        EndpointType::Completions
+        | EndpointType::Embeddings
+        | EndpointType::Responses
+        | EndpointType::Messages
+        | EndpointType::Rerank => {
             let remedy = "use the chat endpoint, or another --dataset-type";
             return Err(("a conversation only goes to a chat endpoint".into(), remedy));
         }

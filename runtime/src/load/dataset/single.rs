@@ -18,11 +18,11 @@ pub(super) fn jsonl(line: &str, kind: EndpointType) -> Result<Entry, Wrong> {
             return Err(("'prompt' is not a text, or is empty".into(), "give it some text"));
         }
         (None, Some(list)) => match kind {
-            EndpointType::Chat => {
+            EndpointType::Chat | EndpointType::Responses | EndpointType::Messages => {
                 messages(list)?;
                 Part::Messages(Arc::from(list.to_string()))
             }
-            EndpointType::Completions | EndpointType::Embeddings => {
+            EndpointType::Completions | EndpointType::Embeddings | EndpointType::Rerank => {
                 let remedy = "use the chat endpoint, or give 'prompt'";
                 return Err(("'messages' only go to a chat endpoint".into(), remedy));
             }
@@ -64,7 +64,26 @@ pub(super) fn openai(line: &str, kind: EndpointType) -> Result<Entry, Wrong> {
             let remedy = "give 'input', or choose the endpoint that the bodies are for";
             return Err(("is no body of an embedding: 'input' is missing".into(), remedy));
         }
-        EndpointType::Completions | EndpointType::Embeddings => {}
+        EndpointType::Responses if !object.contains_key("input") => {
+            let remedy = "give 'input', or choose the endpoint that the bodies are for";
+            return Err(("is no body of a response: 'input' is missing".into(), remedy));
+        }
+        EndpointType::Messages if !object.contains_key("messages") => {
+            let remedy = "give 'messages', or choose the endpoint that the bodies are for";
+            return Err(("is no body of a message: 'messages' is missing".into(), remedy));
+        }
+        EndpointType::Rerank
+            if !(object.contains_key("query") && object.contains_key("documents")) =>
+        {
+            let remedy = "give both, or choose the endpoint that the bodies are for";
+            let problem = "is no body to rerank: 'query' or 'documents' is missing";
+            return Err((problem.into(), remedy));
+        }
+        EndpointType::Completions
+        | EndpointType::Embeddings
+        | EndpointType::Responses
+        | EndpointType::Messages
+        | EndpointType::Rerank => {}
     }
     Ok(Entry::single(Part::Body(Arc::new(object)), None, None))
 }

@@ -77,7 +77,7 @@ mod tests {
     fn credit(phase: u16, number: u32) -> Credit {
         let (planned, deadline) = (Tick(0), Tick::NEVER);
         let item = Item::single(0, number);
-        Credit { id: CreditId { phase, number }, planned, deadline, item }
+        Credit { id: CreditId { phase, number }, planned, deadline, item, cancel_after: None }
     }
 
     fn text(prompts: &Synthetic, phase: u16, number: u32) -> String {

@@ -188,3 +188,104 @@ async fn a_configuration_that_cannot_be_served_is_not_bound() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     assert!(error.to_string().contains("max_batch"), "{error}");
 }
+
+/// Events that say their type, as `(type, data)`; the two must agree.
+fn typed(answer: &Answer) -> Vec<(String, Value)> {
+    let text = answer.text();
+    let event = |event: &str| {
+        let (name, data) = event.split_once('\n').expect(&text);
+        let name = name.strip_prefix("event: ").expect(&text).to_owned();
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").expect(&text)).unwrap();
+        assert_eq!(data["type"], name);
+        (name, data)
+    };
+    text.split_terminator("\n\n").map(event).collect()
+}
+
+fn of_type<'a>(events: &'a [(String, Value)], name: &str) -> Vec<&'a Value> {
+    events.iter().filter(|(n, _)| n == name).map(|(_, data)| data).collect()
+}
+
+#[tokio::test]
+async fn a_response_streams_deltas_between_its_announcement_and_its_end() {
+    let server = start(ServerConfig { reasoning_tokens: 2, ..quick() }).await;
+    let mut client = Client::to(&server).await;
+    let body = json!({"input": "one two three", "max_output_tokens": 5, "stream": true});
+    let events = typed(&client.post("/v1/responses", &body).await.unwrap());
+    assert_eq!(events[0].0, "response.created");
+    assert_eq!(of_type(&events, "response.reasoning_text.delta").len(), 2);
+    let deltas = of_type(&events, "response.output_text.delta");
+    assert_eq!(deltas.len(), 3);
+    let text: String = deltas.iter().map(|d| d["delta"].as_str().unwrap()).collect();
+    // The limit ended it.
+    let (last, end) = events.last().unwrap();
+    assert_eq!(last, "response.incomplete");
+    let response = &end["response"];
+    assert_eq!(response["output"][0]["content"][0]["text"], text);
+    let usage = json!({"input_tokens": 3, "output_tokens": 5, "total_tokens": 8,
+        "output_tokens_details": {"reasoning_tokens": 2}});
+    assert_eq!(response["usage"], usage);
+    let whole = json!({"input": "one two three", "max_output_tokens": 5});
+    let whole = client.post("/v1/responses", &whole).await.unwrap().json();
+    assert_eq!(whole["output"][0]["content"][0]["text"], text);
+    assert_eq!(whole["usage"], usage);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_streams_deltas_between_its_start_and_its_stop() {
+    let server = start(ServerConfig { reasoning_tokens: 9, ..quick() }).await;
+    let mut client = Client::to(&server).await;
+    let message = json!([{"role": "user", "content": "one two"}]);
+    let body = json!({"messages": message, "max_tokens": 4, "stream": true});
+    let events = typed(&client.post("/v1/messages", &body).await.unwrap());
+    let start = &of_type(&events, "message_start")[0]["message"];
+    assert_eq!(start["usage"]["input_tokens"], 2);
+    let deltas = of_type(&events, "content_block_delta");
+    let kinds: Vec<&str> = deltas.iter().map(|d| d["delta"]["type"].as_str().unwrap()).collect();
+    // Of four tokens one is left for the answer.
+    assert_eq!(kinds, ["thinking_delta", "thinking_delta", "thinking_delta", "text_delta"]);
+    let delta = of_type(&events, "message_delta")[0];
+    assert_eq!(delta["delta"]["stop_reason"], "max_tokens");
+    assert_eq!(delta["usage"]["output_tokens"], 4);
+    assert_eq!(events.last().unwrap().0, "message_stop");
+    let whole = json!({"messages": message, "max_tokens": 4});
+    let whole = client.post("/v1/messages", &whole).await.unwrap().json();
+    assert_eq!(whole["content"][0]["text"], deltas[3]["delta"]["text"]);
+    assert_eq!(whole["usage"]["output_tokens"], 4);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_chat_reasons_before_it_answers_if_told_so() {
+    let server = start(ServerConfig { reasoning_tokens: 2, ..quick() }).await;
+    let mut client = Client::to(&server).await;
+    let events = client.chat("one two", 3).await.unwrap().events();
+    let delta = |at: usize| {
+        serde_json::from_str::<Value>(&events[at]).unwrap()["choices"][0]["delta"].clone()
+    };
+    for at in [1, 2] {
+        assert!(delta(at)["reasoning_content"].is_string(), "{events:?}");
+        assert!(delta(at)["content"].is_null());
+    }
+    assert!(delta(3)["content"].is_string());
+    let usage: Value = serde_json::from_str(&events[5]).unwrap();
+    assert_eq!(usage["usage"]["completion_tokens_details"]["reasoning_tokens"], 2);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn documents_are_ranked_for_a_query_the_best_first() {
+    let server = start(quick()).await;
+    let mut client = Client::to(&server).await;
+    let body = json!({"query": "a b", "documents": ["c", "d e", "f"]});
+    let answer = client.post("/v1/rerank", &body).await.unwrap().json();
+    let results = answer["results"].as_array().unwrap();
+    let scores: Vec<f64> = results.iter().map(|r| r["relevance_score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    let mut places: Vec<u64> = results.iter().map(|r| r["index"].as_u64().unwrap()).collect();
+    places.sort_unstable();
+    assert_eq!(places, [0, 1, 2]);
+    assert_eq!(answer["usage"]["prompt_tokens"], 6);
+    server.stop().await.unwrap();
+}

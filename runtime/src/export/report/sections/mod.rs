@@ -15,6 +15,7 @@ pub(super) mod head;
 pub(super) mod server;
 pub(super) mod setup;
 pub(super) mod summary;
+pub(super) mod sweep;
 
 use phasegate_core::account::result::{PhaseResult, RunResult};
 use phasegate_core::id::PhaseId;
