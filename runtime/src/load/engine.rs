@@ -193,9 +193,10 @@ impl Shared {
             End::TimedOut
         } else {
             let exchange = async {
-                let body = self.exchange.endpoint.body(&self.prompts.prompt(credit.id));
+                let endpoint = &self.exchange.endpoint;
+                let request = endpoint.request(&endpoint.body(&self.prompts.prompt(credit.id)));
                 progress.started = self.clock.now();
-                self.exchange.run(body, &mut progress).await
+                self.exchange.run(&request, &mut progress).await
             };
             tokio::select! {
                 biased;

@@ -5,9 +5,10 @@
 //! - `engine`: the tasks; `exchange`: one request and its answer; `progress`:
 //!   what becomes its record.
 //! - [`connector`]: the network; `stamped`: times taken at the socket;
-//!   `connection`: HTTP/1.1 and the pool.
+//!   `connection`: one connection and the pool; `http1`: its answers.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
 //! - `sse`, `response`: what is answered; `classify`: what went wrong.
+//! - [`null`]: an endpoint that answers at once, to measure the client itself.
 
 mod classify;
 mod connection;
@@ -16,6 +17,8 @@ pub mod dataset;
 mod endpoint;
 mod engine;
 mod exchange;
+mod http1;
+pub mod null;
 mod progress;
 pub mod prompts;
 pub(crate) mod response;
