@@ -83,6 +83,7 @@ fn a_silent_service_that_is_heard_again_takes_part_again_and_stays_recorded() {
     rig.alive.remove(&id("gpu"));
     rig.at(6_000);
     assert_eq!(evictions(&rig).len(), 1);
+    let first = rig.report().evictions[0].at;
     rig.beat("gpu", ServiceStatus::Ready);
     rig.gate(0, Start);
     assert_eq!(rig.requests().len(), 2);
@@ -90,6 +91,7 @@ fn a_silent_service_that_is_heard_again_takes_part_again_and_stays_recorded() {
     assert_eq!((domain.pending.len(), domain.evicted.len()), (1, 0));
     rig.at(12_000);
     assert_eq!(evictions(&rig).len(), 1, "recorded once");
+    assert_eq!(rig.report().evictions[0].at, first, "as it was the first time");
     assert!(!rig.report().domains[&Domain::telemetry()].joined());
 }
 

@@ -175,6 +175,41 @@ fn an_answer_without_content_has_no_time_to_first_token_and_is_noted() {
 }
 
 #[test]
+fn what_is_not_in_the_books_is_noted_with_its_number_and_nothing_else_is() {
+    let chat = Setting::chat();
+    let limits = Limits::new(&chat.limits, chat.profile);
+    let id = PhaseId::derive(&crate::seed::Seed::root(0), 0, "p");
+    let notes_of = |sent: u64, refused: Refused, numbers: &[u32]| {
+        let mut books = PhaseBooks::new(id, 1000);
+        (books.start, books.end, books.sent) = (Some(at(1000)), Some(at(3000)), Some(sent));
+        books.refused = refused;
+        for number in numbers {
+            assert!(books.add(&record(*number), chat.profile, &limits));
+        }
+        books.report(chat.profile, &limits, Some(ProfileFinish::Fallback)).notes
+    };
+    assert_eq!(notes_of(2, Refused::default(), &[0, 1]), [""; 0]);
+    assert_eq!(
+        notes_of(3, Refused { duplicate: 4, late: 5, beyond_sent: 6 }, &[0, 7, 9]),
+        [
+            "2 of 3 requests have no record; the credits-complete fallback ran out",
+            "5 records came after the books were closed: not counted",
+            "4 records came twice: counted once",
+            "2 of 3 records are of credits beyond the 3 that were sent",
+            "6 records of credits beyond the 3 that were sent: not counted",
+        ]
+    );
+}
+
+#[test]
+fn a_phase_of_no_duration_has_no_throughput() {
+    let moment = RequestRecord { started: at(1), ended: at(1), ..record(0) };
+    let mut silent = Setting::chat();
+    silent.announced = false;
+    assert_eq!(silent.report(&[moment]).metrics["request_throughput"], unknown("req/s"));
+}
+
+#[test]
 fn metrics_that_do_not_apply_to_the_endpoint_are_absent() {
     let mut plain = Setting::chat();
     plain.profile.streaming = false;
@@ -189,6 +224,16 @@ fn metrics_that_do_not_apply_to_the_endpoint_are_absent() {
     assert!(!report.metrics.contains_key("output_sequence_length"));
     assert_eq!(value(&report, "total_token_throughput"), Some(3.5));
     assert_eq!((report.output_tokens, report.notes.len()), (None, 0));
+
+    // Nothing is streamed, so that nothing is missing from the stream.
+    for profile in [
+        Profile { streaming: false, produces_tokens: true, goodput: false },
+        Profile { streaming: true, produces_tokens: false, goodput: false },
+    ] {
+        let setting = Setting { profile, ..Setting::chat() };
+        let report = setting.report(&[RequestRecord { first_token: None, ..record(0) }]);
+        assert_eq!(report.notes, [""; 0], "{profile:?}");
+    }
 }
 
 #[test]
