@@ -15,17 +15,17 @@ use tokio::net::TcpStream;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Load {
+pub(crate) struct Load {
     /// The server.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// Connections, each with one request at a time.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Requests in all.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Words of the prompt.
-    pub words: usize,
+    pub(crate) words: usize,
     /// Tokens to generate.
-    pub tokens: u32,
+    pub(crate) tokens: u32,
 }
 
 /// One request as it goes over the wire; the server's model is `mock`.
@@ -58,7 +58,7 @@ struct Times {
 ///
 /// # Errors
 /// What a socket says; a connection that ends early.
-pub async fn run(load: Load) -> io::Result<Value> {
+pub(crate) async fn run(load: Load) -> io::Result<Value> {
     let issued = Arc::new(AtomicU64::new(0));
     let request: Arc<[u8]> = request(&load).into();
     let mut streams = Vec::with_capacity(load.connections);

@@ -4,11 +4,11 @@ use std::fmt;
 
 /// Values of one figure over several runs.
 #[derive(Debug, Clone, Default)]
-pub struct Samples(pub Vec<f64>);
+pub(crate) struct Samples(pub(crate) Vec<f64>);
 
 impl Samples {
     /// The middle value; of an even number, the lower of the two.
-    pub fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len().saturating_sub(1) / 2;
@@ -30,7 +30,7 @@ impl fmt::Display for Samples {
 
 /// What a figure must reach.
 #[derive(Debug, Clone, Copy)]
-pub enum Must {
+pub(crate) enum Must {
     /// At least this.
     AtLeast(f64),
     /// At most this.
@@ -41,23 +41,23 @@ pub enum Must {
 
 /// One row.
 #[derive(Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// What was measured, with its unit.
-    pub what: String,
+    pub(crate) what: String,
     /// What it must reach.
-    pub must: Must,
+    pub(crate) must: Must,
     /// The runs.
-    pub got: Samples,
+    pub(crate) got: Samples,
 }
 
 impl Row {
     /// A row.
-    pub fn new(what: impl Into<String>, must: Must, got: Samples) -> Self {
+    pub(crate) fn new(what: impl Into<String>, must: Must, got: Samples) -> Self {
         Self { what: what.into(), must, got }
     }
 
     /// Whether the median is good enough.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         match self.must {
             Must::AtLeast(bound) => self.got.median() >= bound,
             Must::AtMost(bound) => self.got.median() <= bound,

@@ -13,6 +13,7 @@ mod run;
 use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ struct Args {
     /// Connections of `many`
     #[arg(long, default_value_t = 9_000)]
     connections: u64,
+    /// The phasegate to measure, instead of building this one
+    #[arg(long)]
+    bin: Option<PathBuf>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -81,7 +85,11 @@ fn work(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn table(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
-    let bench = Bench { bin: process::phasegate()?, rounds: args.rounds.max(1), scale: args.scale };
+    let bin = match &args.bin {
+        Some(bin) => bin.clone(),
+        None => process::phasegate()?,
+    };
+    let bench = Bench { bin, rounds: args.rounds.max(1), scale: args.scale };
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut out = std::io::stdout();
     writeln!(out, "| measure | must | median (lowest–highest) | |\n|---|---|---|---|")?;

@@ -13,13 +13,13 @@ use crate::run::{control, phasegate};
 
 /// How to measure.
 #[derive(Debug)]
-pub struct Bench {
+pub(crate) struct Bench {
     /// The phasegate binary.
-    pub bin: PathBuf,
+    pub(crate) bin: PathBuf,
     /// Runs of each kind.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// Share of the full load, up to 1.
-    pub scale: f64,
+    pub(crate) scale: f64,
 }
 
 /// The words of a prompt.
@@ -76,7 +76,7 @@ impl Bench {
 
     /// Requests and tokens a second, and CPU, against the simulated server and
     /// against one that answers at once.
-    pub fn throughput(&self) -> Rows {
+    pub(crate) fn throughput(&self) -> Rows {
         let mut rows = Vec::new();
         let mock = self.mock("0", "0")?;
         for (tokens, full, must) in [(16, 40_000, 0.8), (256, 8_000, 0.7)] {
@@ -96,7 +96,7 @@ impl Bench {
     }
 
     /// Time to first token where the truth is 200 ms.
-    pub fn first_token(&self) -> Rows {
+    pub(crate) fn first_token(&self) -> Rows {
         let mock = self.mock("200ms", "10ms")?;
         let got = self.closed(mock.addr, Cores::All, [200, self.scaled(4_000), 16])?;
         let what = "c=200, truth 200 ms / 10 ms: TTFT p99 beyond the control client's, ms";
@@ -104,7 +104,7 @@ impl Bench {
     }
 
     /// How late requests are sent, and how many.
-    pub fn pacing(&self) -> Rows {
+    pub(crate) fn pacing(&self) -> Rows {
         let mut rows = Vec::new();
         let server = self.null(16, Cores::All)?;
         let seconds = ((10.0 * self.scale) as u64).max(2);
@@ -149,7 +149,7 @@ impl Bench {
     }
 
     /// Memory of a long run, everything recorded, and whether its cost is flat.
-    pub fn flat(&self) -> Rows {
+    pub(crate) fn flat(&self) -> Rows {
         let server = self.null(16, Cores::All)?;
         let mut rows = Vec::new();
         let (mut cpu, mut rss) = (Vec::new(), Vec::new());
@@ -160,13 +160,22 @@ impl Bench {
             for _ in 0..if n > 100_000 { 1 } else { self.rounds } {
                 let args = ["--concurrency", "64", "--request-count", &count, "--isl", "32"];
                 let all = ["--osl", "16", "--no-server-metrics", "--export-level", "events"];
-                let run = phasegate(&self.bin, server.addr, Cores::All, &[args, all].concat())?;
+                let run =
+                    phasegate(&self.bin, server.addr, Cores::All, &[&args[..], &all].concat())?;
                 cpu_us.0.push(run.cpu_s * 1e6 / run.completed()?);
                 mib.0.push(run.number("/client/peak_rss_mib")?);
             }
-            rows.push(Row::new(format!("{n} requests, events: CPU, us"), Must::Tell, cpu_us.clone()));
+            rows.push(Row::new(
+                format!("{n} requests, events: CPU, us"),
+                Must::Tell,
+                cpu_us.clone(),
+            ));
             let must = if n == 1_000_000 { Must::AtMost(120.0) } else { Must::Tell };
-            rows.push(Row::new(format!("{n} requests, events: peak memory, MiB"), must, mib.clone()));
+            rows.push(Row::new(
+                format!("{n} requests, events: peak memory, MiB"),
+                must,
+                mib.clone(),
+            ));
             cpu.push(cpu_us.median());
             rss.push(mib.median());
         }
@@ -178,7 +187,7 @@ impl Bench {
     }
 
     /// Many connections.
-    pub fn many(&self, connections: u64) -> Rows {
+    pub(crate) fn many(&self, connections: u64) -> Rows {
         let server = self.null(16, Cores::All)?;
         let requests = self.scaled(100_000).max(connections * 2);
         let few = self.closed(server.addr, Cores::All, [64, requests, 16])?;
@@ -194,7 +203,7 @@ impl Bench {
     }
 
     /// From the start of the process to the first request on the wire.
-    pub fn start(&self) -> Rows {
+    pub(crate) fn start(&self) -> Rows {
         let mut took = Samples::default();
         for _ in 0..self.rounds {
             let answer = NullAnswer { events: 16, gap: Duration::ZERO };
@@ -210,7 +219,7 @@ impl Bench {
     }
 
     /// How long a gate goes on after its last reading has ended.
-    pub fn gates(&self) -> Rows {
+    pub(crate) fn gates(&self) -> Rows {
         let mock = self.mock("1ms", "1ms")?;
         let mut beyond = Samples::default();
         for _ in 0..self.rounds {
@@ -232,7 +241,7 @@ impl Bench {
     }
 
     /// One core against two, the server on a third where there is one.
-    pub fn scaling(&self) -> Rows {
+    pub(crate) fn scaling(&self) -> Rows {
         let cores = std::thread::available_parallelism()?.get();
         if cores < 3 {
             let what = format!("scaling from 1 to 2 cores: not measurable on {cores} cores");

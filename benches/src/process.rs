@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Where processes may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cores {
+pub(crate) enum Cores {
     /// Wherever the machine likes.
     All,
     /// On this one.
@@ -18,7 +18,7 @@ pub enum Cores {
 }
 
 /// A command, confined by `taskset` where asked for.
-pub fn command(program: impl AsRef<OsStr>, cores: Cores) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>, cores: Cores) -> Command {
     let list = match cores {
         Cores::All => return Command::new(program),
         Cores::Only(core) => core.to_string(),
@@ -33,7 +33,7 @@ pub fn command(program: impl AsRef<OsStr>, cores: Cores) -> Command {
 ///
 /// # Errors
 /// If it cannot be built.
-pub fn phasegate() -> io::Result<PathBuf> {
+pub(crate) fn phasegate() -> io::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--release", "--quiet", "-p", "phasegate", "--bin", "phasegate"])
@@ -50,7 +50,7 @@ pub fn phasegate() -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// If `/proc` cannot be read.
-pub fn children_cpu() -> io::Result<f64> {
+pub(crate) fn children_cpu() -> io::Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The name, in parentheses, may have spaces in it.
     let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -63,10 +63,10 @@ pub fn children_cpu() -> io::Result<f64> {
 
 /// A server in a process of its own, which ends with this value.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it listens.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Server {
@@ -74,7 +74,7 @@ impl Server {
     ///
     /// # Errors
     /// If it does not start, or says no address.
-    pub fn start(mut command: Command) -> io::Result<Self> {
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {

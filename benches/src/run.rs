@@ -11,11 +11,11 @@ use crate::process::{Cores, children_cpu, command};
 
 /// What a run of phasegate gave.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// `run.json`.
-    pub json: Value,
+    pub(crate) json: Value,
     /// CPU seconds of the whole process.
-    pub cpu_s: f64,
+    pub(crate) cpu_s: f64,
     dir: tempfile::TempDir,
 }
 
@@ -23,7 +23,12 @@ pub struct Run {
 ///
 /// # Errors
 /// If it cannot be started, fails, or leaves no result.
-pub fn phasegate(bin: &Path, addr: SocketAddr, cores: Cores, args: &[&str]) -> io::Result<Run> {
+pub(crate) fn phasegate(
+    bin: &Path,
+    addr: SocketAddr,
+    cores: Cores,
+    args: &[&str],
+) -> io::Result<Run> {
     let dir = tempfile::Builder::new().prefix("phasegate-bench").tempdir()?;
     let out = dir.path().join("run");
     let before = children_cpu()?;
@@ -48,7 +53,7 @@ impl Run {
     ///
     /// # Errors
     /// If it is not there.
-    pub fn number(&self, pointer: &str) -> io::Result<f64> {
+    pub(crate) fn number(&self, pointer: &str) -> io::Result<f64> {
         let value = self.json.pointer(pointer).and_then(Value::as_f64);
         value.ok_or_else(|| io::Error::other(format!("run.json has no number at {pointer}")))
     }
@@ -57,7 +62,7 @@ impl Run {
     ///
     /// # Errors
     /// As [`Self::number`].
-    pub fn metric(&self, name: &str, statistic: &str) -> io::Result<f64> {
+    pub(crate) fn metric(&self, name: &str, statistic: &str) -> io::Result<f64> {
         self.number(&format!("/phases/0/metrics/{name}/{statistic}"))
     }
 
@@ -65,7 +70,7 @@ impl Run {
     ///
     /// # Errors
     /// If any was not: a figure of failures is none.
-    pub fn completed(&self) -> io::Result<f64> {
+    pub(crate) fn completed(&self) -> io::Result<f64> {
         let at = |name: &str| self.number(&format!("/phases/0/requests/{name}"));
         let (sent, completed) = (at("sent")?, at("completed")?);
         if sent != completed {
@@ -75,27 +80,27 @@ impl Run {
     }
 
     /// A file among its artifacts.
-    pub fn artifact(&self, name: &str) -> PathBuf {
+    pub(crate) fn artifact(&self, name: &str) -> PathBuf {
         self.dir.path().join("run").join(name)
     }
 }
 
 /// What a run of the control client gave.
 #[derive(Debug, Clone, Copy)]
-pub struct Control {
+pub(crate) struct Control {
     /// Requests a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// CPU microseconds a request, of the whole process.
-    pub cpu_us: f64,
+    pub(crate) cpu_us: f64,
     /// 99th percentile of the time to first token, in ms.
-    pub ttft_p99_ms: f64,
+    pub(crate) ttft_p99_ms: f64,
 }
 
 /// Runs the control client in a process of its own.
 ///
 /// # Errors
 /// If it cannot be started, or fails.
-pub fn control(addr: SocketAddr, cores: Cores, args: [u64; 4]) -> io::Result<Control> {
+pub(crate) fn control(addr: SocketAddr, cores: Cores, args: [u64; 4]) -> io::Result<Control> {
     let before = children_cpu()?;
     let [connections, requests, words, tokens] = args.map(|n| n.to_string());
     let output = command(std::env::current_exe()?, cores)

@@ -2,6 +2,7 @@
 
 use super::attribution::{Attributed, Attribution};
 use super::boundary::{Boundaries, sentence};
+use super::client;
 use super::outcome::{count_difference, outcome};
 use super::result::{
     ClientResult, PhaseResult, RequestCounts, RunResult, SCHEMA_VERSION, Tool, Verdict,
@@ -92,7 +93,8 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let windows = windows(evidence.plan, &boundaries);
     let judge = Judge { evidence, boundaries: &boundaries, windows: &windows, attributed };
     let planned = evidence.plan.phases().iter().enumerate();
-    let phases = planned.map(|(index, plan)| phase(&judge, index, plan)).collect();
+    let mut phases: Vec<_> = planned.map(|(index, plan)| phase(&judge, index, plan)).collect();
+    let client_bound = client::mark(evidence.plan, &facts.client, &mut phases);
     let (outcome, reasons) = outcome(evidence, &facts);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -107,7 +109,11 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         phases,
         boundaries: boundaries.results(),
         results_joined: evidence.controller.joined(),
-        client: ClientResult { dispatch_lag_us: evidence.ledger.dispatch_lag_us, ..facts.client },
+        client: ClientResult {
+            dispatch_lag_us: evidence.ledger.dispatch_lag_us,
+            client_bound,
+            ..facts.client
+        },
         windows,
     }
 }

@@ -200,9 +200,9 @@ impl Conductor {
         }
     }
 
-    fn take_back(&mut self, credit: CreditReturn) {
+    fn take_back(&mut self, now: Tick, credit: CreditReturn) {
         let Some(phase) = self.phases.get_mut(usize::from(credit.id.phase)) else { return };
-        if !phase.take_back(credit.id.number, credit.end) {
+        if !phase.take_back(now, credit.id.number, credit.end) {
             return;
         }
         self.tally.in_flight = self.tally.in_flight.saturating_sub(1);
@@ -316,7 +316,7 @@ impl Machine for Conductor {
         match input {
             ConductorInput::Start => self.start(now, out),
             ConductorInput::Message(envelope) => self.receive(now, envelope.body, out),
-            ConductorInput::Returned(credit) => self.take_back(credit),
+            ConductorInput::Returned(credit) => self.take_back(now, credit),
             ConductorInput::Cancel => self.cancel(now, out),
         }
         self.advance(now, out);

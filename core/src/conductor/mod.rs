@@ -2,7 +2,7 @@
 //!
 //! - [`lifecycle`]: the states of a phase and of the run, as tables.
 //! - [`gate`]: asks the controller for gates and waits for the answer, or not.
-//! - [`ramp`], [`arrivals`]: when credits are planned.
+//! - [`ramp`], [`arrivals`], [`backoff`]: when credits are planned.
 //! - `phase`: one phase's credits, counts and times; `outstanding`: those of
 //!   its credits that are in flight.
 //! - [`event`]: what the conductor is told, asks for and says.
@@ -10,6 +10,7 @@
 //! - [`report`]: what the conductor knows at the end.
 
 pub mod arrivals;
+pub mod backoff;
 pub mod event;
 pub mod gate;
 pub mod lifecycle;

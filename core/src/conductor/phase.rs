@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use super::arrivals::Arrivals;
+use super::backoff::Backoff;
 use super::event::ConductorTimer;
 use super::lifecycle::{PhaseEvent, PhaseState};
 use super::outstanding::Outstanding;
@@ -86,6 +87,7 @@ pub(super) struct Phase {
     /// ends a request at its deadline, so one that is not back well after that
     /// never will be.
     outstanding: Outstanding,
+    backoff: Backoff,
 }
 
 impl Phase {
@@ -118,6 +120,7 @@ impl Phase {
             pacer,
             drain: Drain::Grace(None),
             outstanding: Outstanding::default(),
+            backoff: Backoff::default(),
         }
     }
 
@@ -165,6 +168,9 @@ impl Phase {
         match &self.pacer {
             Pacer::Closed(_) if stopped => Next::Stop,
             Pacer::Closed(slots) => {
+                if let Some(until) = self.backoff.until(now) {
+                    return or_stop(ConductorTimer::Arrival, until);
+                }
                 let since = now.since(start);
                 if in_flight < u64::from(slots.at(since)) {
                     return Next::Issue(now);
@@ -275,10 +281,11 @@ impl Phase {
 
     /// Takes a credit back. `false` if it is not in flight: a duplicate, one
     /// that was written off, or one that was never issued.
-    pub(super) fn take_back(&mut self, number: u32, end: CreditEnd) -> bool {
+    pub(super) fn take_back(&mut self, now: Tick, number: u32, end: CreditEnd) -> bool {
         if !self.outstanding.take(number) {
             return false;
         }
+        self.backoff.returned(now, end);
         match end {
             CreditEnd::Completed => self.counts.completed += 1,
             CreditEnd::Failed => self.counts.errors += 1,

@@ -20,6 +20,10 @@ use serde::Serialize;
 /// How many entries may wait for the disk before further ones are dropped.
 const QUEUE: usize = 65_536;
 
+/// The thread sleeps so long when it has taken what there was. A sender that
+/// finds it asleep on the queue instead would have to wake it, each time.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// An entry may lie so long in memory.
 const FLUSH: Duration = Duration::from_millis(200);
 
@@ -138,7 +142,16 @@ fn write_all(mut file: File, mut encoder: Encoder, queue: &Receiver<Entry>) -> i
         let (encoded, open) = match queue.recv_timeout(left) {
             Ok(entry) => {
                 since.get_or_insert_with(Instant::now);
-                let encoded = encoder.push(&entry, &mut out);
+                let mut encoded = encoder.push(&entry, &mut out);
+                let mut taken = 1;
+                while encoded.is_ok() && taken < QUEUE {
+                    let Ok(entry) = queue.try_recv() else { break };
+                    encoded = encoder.push(&entry, &mut out);
+                    taken += 1;
+                }
+                if taken < QUEUE {
+                    std::thread::sleep(PAUSE);
+                }
                 if out.is_empty() && encoded.is_ok() {
                     continue;
                 }

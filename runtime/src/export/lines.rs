@@ -15,6 +15,10 @@ const QUEUE: usize = 65_536;
 /// What is collected before it is written.
 const CHUNK: usize = 64 * 1024;
 
+/// The thread sleeps so long when it has taken what there was. A sender that
+/// finds it asleep on the queue instead would have to wake it, each time.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// What was written may lie so long in memory: the most that `kill -9` loses.
 const FLUSH: Duration = Duration::from_millis(200);
 
@@ -122,7 +126,12 @@ fn write_all(mut file: File, queue: &Receiver<Vec<u8>>) -> io::Result<()> {
             Ok(piece) => {
                 since.get_or_insert_with(Instant::now);
                 chunk.extend_from_slice(&piece);
+                while chunk.len() < CHUNK {
+                    let Ok(piece) = queue.try_recv() else { break };
+                    chunk.extend_from_slice(&piece);
+                }
                 if chunk.len() < CHUNK {
+                    std::thread::sleep(PAUSE);
                     continue;
                 }
                 true

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use phasegate_core::account::result::LagStats;
 use phasegate_core::record::Credit;
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use super::Completions;
 use super::connection::{ConnectionCounts, Pool, Target};
 use super::connector::{Connector, Tcp, Tls};
+use super::delays::Delays;
 use super::endpoint::{Endpoint, EndpointError};
 use super::exchange::Exchange;
 use super::progress::{End, Progress};
@@ -89,6 +91,8 @@ struct Shared {
     events: bool,
     completions: Arc<dyn Completions>,
     in_flight: AtomicUsize,
+    connecting: Delays,
+    parsing: Delays,
     /// How to cancel what is in flight, by phase.
     cancels: Mutex<BTreeMap<u16, Arc<Cancel>>>,
 }
@@ -133,6 +137,8 @@ impl Engine {
             events: config.events,
             completions,
             in_flight: AtomicUsize::new(0),
+            connecting: Delays::default(),
+            parsing: Delays::default(),
             cancels: Mutex::default(),
         });
         Ok(Self { shared, runtime })
@@ -171,6 +177,20 @@ impl Engine {
         self.shared.exchange.pool.counts()
     }
 
+    /// From a request's start until its new connection was there; of those
+    /// that needed a new one.
+    #[must_use]
+    pub fn connection_wait_us(&self) -> LagStats {
+        self.shared.connecting.stats()
+    }
+
+    /// From the return of a socket read until its events were parsed; the
+    /// longest of each request that streamed.
+    #[must_use]
+    pub fn read_to_parsed_us(&self) -> LagStats {
+        self.shared.parsing.stats()
+    }
+
     /// Where requests go, without credentials and query.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -206,6 +226,12 @@ impl Shared {
             }
         };
         let mut finished = progress.finish(end, self.clock.now());
+        if let Some(connected) = finished.connected.filter(|_| finished.new_connection) {
+            self.connecting.add(connected.since(finished.record.started));
+        }
+        if finished.record.chunks > 0 {
+            self.parsing.add(finished.parsed_after);
+        }
         finished.error = finished.error.map(|what| {
             let endpoint = &self.exchange.endpoint;
             format!("{}: {}", endpoint.shown(), endpoint.redact(&what))

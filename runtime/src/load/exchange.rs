@@ -19,6 +19,7 @@ use super::progress::Progress;
 use super::response;
 use super::sse::{Event, Parser, SseError};
 use super::stamped::ReadMark;
+use super::template::Template;
 
 /// The largest answer that is read in one piece.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -70,7 +71,7 @@ impl Exchange {
         progress: &mut Progress,
     ) -> Result<(Connection, Head), Failure> {
         if let Some(mut connection) = self.pool.take().await {
-            progress.sending(&connection);
+            progress.sending(&connection, self.target.clock.now());
             match connection.send(request).await {
                 Ok(head) => return Ok((connection, head)),
                 Err(Unanswered { unwritten: true, .. }) => self.pool.was_dead(),
@@ -83,7 +84,7 @@ impl Exchange {
         progress.connecting();
         let opened = self.pool.open(&self.target).await;
         let mut connection = opened.map_err(|e| Failure::connect(&e))?;
-        progress.sending(&connection);
+        progress.sending(&connection, self.target.clock.now());
         match connection.send(request).await {
             Ok(head) => Ok((connection, head)),
             Err(Unanswered { error, .. }) => Err(Failure::http(&error, progress.stage())),
@@ -151,6 +152,7 @@ impl Exchange {
         let mut parser = Parser::new(self.max_event_bytes);
         let mut finished = false;
         let mut until = None;
+        let mut template = Template::default();
         loop {
             let frame = match until {
                 None => connection.piece().await,
@@ -169,7 +171,10 @@ impl Exchange {
             if progress.complete {
                 continue;
             }
-            parser.push(bytes, &mut |event| one_event(event, mark, &mut finished, progress))?;
+            parser.push(bytes, &mut |event| {
+                one_event(event, mark, &mut finished, &mut template, progress)
+            })?;
+            progress.parsed(mark, self.target.clock.now());
             if progress.complete {
                 until = Some(Instant::now() + TAIL_WAIT);
             }
@@ -220,6 +225,7 @@ fn one_event(
     event: Event<'_>,
     mark: ReadMark,
     finished: &mut bool,
+    template: &mut Template,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     if progress.complete || event.data.is_empty() {
@@ -232,7 +238,7 @@ fn one_event(
     if event.name == b"error" {
         return Err(response::error_event(event.data));
     }
-    let chunk = response::chunk(event.data)?;
+    let chunk = template.chunk(event.data)?;
     if chunk.content {
         progress.content(mark);
     }

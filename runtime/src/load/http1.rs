@@ -98,8 +98,14 @@ fn trim_line_end(line: &[u8]) -> &[u8] {
 fn status_line(line: &[u8]) -> Result<(u16, u8), HttpError> {
     let bad = || HttpError::NotHttp("its status line cannot be read");
     let rest = line.strip_prefix(b"HTTP/1.").ok_or_else(bad)?;
-    let &[minor @ b'0'..=b'9', b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ref after @ ..] =
-        rest
+    let &[
+        minor @ b'0'..=b'9',
+        b' ',
+        a @ b'1'..=b'9',
+        b @ b'0'..=b'9',
+        c @ b'0'..=b'9',
+        ref after @ ..,
+    ] = rest
     else {
         return Err(bad());
     };
@@ -199,11 +205,7 @@ impl Framing {
     ///
     /// # Errors
     /// If the chunked coding is broken.
-    pub(crate) fn next(
-        &mut self,
-        bytes: &[u8],
-        at: usize,
-    ) -> Result<(Piece, usize), HttpError> {
+    pub(crate) fn next(&mut self, bytes: &[u8], at: usize) -> Result<(Piece, usize), HttpError> {
         let here = bytes.len() - at;
         match self {
             Self::Length(0) => Ok((Piece::End, at)),

@@ -6,14 +6,16 @@
 //!   what becomes its record.
 //! - [`connector`]: the network; `stamped`: times taken at the socket;
 //!   `connection`: one connection and the pool; `http1`: its answers.
+//! - `delays`: short times, counted.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
-//! - `sse`, `response`: what is answered; `classify`: what went wrong.
+//! - `sse`, `response`, `template`: what is answered; `classify`: what went wrong.
 //! - [`null`]: an endpoint that answers at once, to measure the client itself.
 
 mod classify;
 mod connection;
 pub mod connector;
 pub mod dataset;
+mod delays;
 mod endpoint;
 mod engine;
 mod exchange;
@@ -24,10 +26,12 @@ pub mod prompts;
 pub(crate) mod response;
 pub(crate) mod sse;
 mod stamped;
+mod template;
 mod words;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use phasegate_core::Tick;
 use phasegate_core::record::RequestRecord;
@@ -45,6 +49,10 @@ pub struct Finished {
     pub error: Option<String>,
     /// Whether a connection was made for it (as against reused).
     pub new_connection: bool,
+    /// When it had a connection, new or reused.
+    pub connected: Option<Tick>,
+    /// The longest time from a socket read until its events were parsed.
+    pub parsed_after: Duration,
     /// The content events, where they are asked for.
     pub events: Vec<EventMark>,
 }

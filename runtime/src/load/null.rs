@@ -51,23 +51,25 @@ impl NullServer {
         let first = Arc::new(OnceLock::new());
         let canned = Arc::new(Canned::new(answer, Arc::clone(&first)));
         let (told, addr) = mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("null-server".to_owned()).spawn(move || {
-            let listening = || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let listener = runtime.block_on(TcpListener::bind(at))?;
-                let addr = listener.local_addr()?;
-                Ok::<_, io::Error>((runtime, listener, addr))
-            };
-            match listening() {
-                Ok((runtime, listener, addr)) => {
-                    let _ = told.send(Ok(addr));
-                    runtime.block_on(accept(listener, canned, stopped));
+        let thread =
+            std::thread::Builder::new().name("null-server".to_owned()).spawn(move || {
+                let listening = || {
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                    let listener = runtime.block_on(TcpListener::bind(at))?;
+                    let addr = listener.local_addr()?;
+                    Ok::<_, io::Error>((runtime, listener, addr))
+                };
+                match listening() {
+                    Ok((runtime, listener, addr)) => {
+                        let _ = told.send(Ok(addr));
+                        runtime.block_on(accept(listener, canned, stopped));
+                    }
+                    Err(error) => {
+                        let _ = told.send(Err(error));
+                    }
                 }
-                Err(error) => {
-                    let _ = told.send(Err(error));
-                }
-            }
-        })?;
+            })?;
         let addr = addr.recv().map_err(io::Error::other)??;
         Ok(Self { addr, first, stop, thread: Mutex::new(Some(thread)) })
     }
@@ -144,7 +146,8 @@ impl Canned {
             u64::from(answer.events) + 1,
             n = answer.events,
         );
-        let last = chunk(&choice("{}", "\"stop\"")) + &chunk(&usage) + &chunk("[DONE]") + "0\r\n\r\n";
+        let last =
+            chunk(&choice("{}", "\"stop\"")) + &chunk(&usage) + &chunk("[DONE]") + "0\r\n\r\n";
         let whole = head.to_owned() + &event.repeat(answer.events as usize) + &last;
         Self {
             head: head.into(),

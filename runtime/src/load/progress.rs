@@ -1,6 +1,7 @@
 //! What is known of a request so far; whatever ends it, this becomes its record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use phasegate_core::Tick;
 use phasegate_core::record::{Credit, ErrorClass, Outcome, RequestRecord};
@@ -44,6 +45,8 @@ pub(crate) struct Progress {
     usage: Usage,
     keep_events: bool,
     events: Vec<EventMark>,
+    connected: Option<Tick>,
+    parsed_after: Duration,
 }
 
 impl Progress {
@@ -66,6 +69,8 @@ impl Progress {
             usage: Usage::default(),
             keep_events,
             events: Vec::new(),
+            connected: None,
+            parsed_after: Duration::ZERO,
         }
     }
 
@@ -74,8 +79,9 @@ impl Progress {
     }
 
     /// The request goes out on this connection.
-    pub(crate) fn sending(&mut self, connection: &Connection) {
+    pub(crate) fn sending(&mut self, connection: &Connection, now: Tick) {
         connection.stamps.begin();
+        self.connected = Some(now);
         self.stamps = Some(Arc::clone(&connection.stamps));
         self.stage = Stage::Sending;
     }
@@ -97,6 +103,11 @@ impl Progress {
         if !self.complete {
             self.last_data = Some(mark.at);
         }
+    }
+
+    /// What was read is parsed.
+    pub(crate) fn parsed(&mut self, mark: ReadMark, now: Tick) {
+        self.parsed_after = self.parsed_after.max(now.since(mark.at));
     }
 
     /// An event with content.
@@ -159,7 +170,14 @@ impl Progress {
             output_tokens: self.usage.completion_tokens,
             gaps_ns: self.gaps_ns,
         };
-        Finished { record, error: what, new_connection: self.new_connection, events: self.events }
+        Finished {
+            record,
+            error: what,
+            new_connection: self.new_connection,
+            connected: self.connected,
+            parsed_after: self.parsed_after,
+            events: self.events,
+        }
     }
 
     fn timed_out(&self, now: Tick) -> String {
