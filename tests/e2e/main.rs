@@ -8,6 +8,7 @@
 //! - `nvml`: GPUs through NVML's C ABI.
 //! - `faults`: servers that refuse, stall, cut, and answer nonsense.
 //! - `report`: the page of a run, finished or killed.
+//! - `robust`: servers that die and come back, crawl, cut, flood.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
 
 mod exact;
@@ -17,4 +18,5 @@ mod happy;
 mod harness;
 mod nvml;
 mod report;
+mod robust;
 mod signals;

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::audit::{self, Audit, Ended};
+use super::calibrate;
 use super::collect::CollectorExecutor;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
@@ -144,6 +145,13 @@ pub async fn execute(
     interrupt: watch::Receiver<bool>,
     audit: Audit,
 ) -> Result<Done, SessionError> {
+    let floor = match config.calibrate {
+        true => {
+            live.note("calibrating: the same load against a server that takes no time");
+            Some(calibrate::floor(&config, &interrupt).await?)
+        }
+        false => None,
+    };
     let clock = Clock::start();
     let started_at = SystemTime::now();
     let plan = config.plan.clone();
@@ -169,7 +177,8 @@ pub async fn execute(
     if let Some(problem) = process::raise_file_limit(most_in_flight(&plan)) {
         live.note(problem);
     }
-    let (bus, meter, client) = (Bus::new(), Meter::default(), ClientResult::default());
+    let (bus, meter, client) =
+        (Bus::new(), Meter::default(), ClientResult { floor, ..ClientResult::default() });
     let run =
         Run { config, settings, fetch, clock, live, interrupt, audit, files, bus, meter, client };
     run.go(origin, opened).await
@@ -487,6 +496,7 @@ impl Run {
             read_to_parsed_us: engine.read_to_parsed_us(),
             longest_stall_us: self.meter.longest_stall_us(),
             phases: self.meter.phases(name),
+            floor: self.client.floor,
             ..ClientResult::default()
         };
         Ok(Evidence {

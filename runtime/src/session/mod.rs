@@ -10,10 +10,12 @@
 //! - `finish`: the result, from what the machines and the files know.
 //! - `origin`: which run it is, for its journal's header.
 //! - [`mod@recover`]: a run read back from its files, and a killed one finished.
+//! - [`calibrate`]: the same load against a server that takes no time.
 //! - [`meter`]: what the client measures of itself.
 //! - `process`: what the operating system says of this process.
 
 pub mod audit;
+pub mod calibrate;
 pub mod collect;
 mod execute;
 pub mod executors;
