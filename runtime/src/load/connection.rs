@@ -24,6 +24,10 @@ const FIRST_BUFFER: usize = 4 << 10;
 /// How far it grows where the server sends more than it holds at a time.
 const MAX_BUFFER: usize = 64 << 10;
 
+/// So much may be read without a pause before other tasks have their turn: a
+/// server that sends faster than is read must not keep the conductor waiting.
+const EAGER: usize = MAX_BUFFER;
+
 /// A connection.
 pub(crate) struct Connection {
     stream: Stream,
@@ -32,6 +36,8 @@ pub(crate) struct Connection {
     unread: Range<usize>,
     /// The last read filled the buffer: there may be more than it holds.
     filled: bool,
+    /// Bytes read since there was nothing to read.
+    eager: usize,
     body: Framing,
     /// Another request may follow once the answer has been read to its end.
     keep_alive: bool,
@@ -75,6 +81,7 @@ impl Connection {
             buffer: vec![0; FIRST_BUFFER],
             unread: 0..0,
             filled: false,
+            eager: 0,
             body: Framing::Close,
             keep_alive: true,
             over: true,
@@ -109,7 +116,11 @@ impl Connection {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         };
         let room = space.len();
-        let n = ready!(self.stream.poll_read(cx, space))?;
+        let Poll::Ready(n) = self.stream.poll_read(cx, space)? else {
+            self.eager = 0;
+            return Poll::Pending;
+        };
+        self.eager += n;
         if n > 0 {
             self.unread.end += n;
             self.filled = n == room;
@@ -187,6 +198,10 @@ impl Connection {
     }
 
     async fn fill(&mut self) -> Result<(), HttpError> {
+        if self.eager >= EAGER {
+            self.eager = 0;
+            tokio::task::yield_now().await;
+        }
         match poll_fn(|cx| self.poll_fill(cx)).await {
             Ok(0) => Err(HttpError::Ended),
             Ok(_) => Ok(()),

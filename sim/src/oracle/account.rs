@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use phasegate_core::account::assemble::result_of;
 use phasegate_core::account::attribution::SeriesWindows;
-use phasegate_core::account::result::{
-    ClientResult, Delta, PhaseResult, Verdict as Grade,
-};
+use phasegate_core::account::result::{ClientResult, Delta, PhaseResult, Verdict as Grade};
 use phasegate_core::account::{Attribution, Evidence, RunFacts};
 use phasegate_core::message::{BaselineKind, ReleasedBy};
 use phasegate_core::plan::PhasePlan;
