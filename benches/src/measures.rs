@@ -46,16 +46,23 @@ impl Bench {
     }
 
     /// A closed loop of both clients, taking turns.
+    ///
+    /// `warm`: phasegate sends one request on each connection before it measures,
+    /// as the control client has its connections before it begins.
     fn closed(
         &self,
         server: SocketAddr,
         cores: Cores,
         [connections, requests, tokens]: [u64; 3],
+        warm: bool,
     ) -> io::Result<Closed> {
         let (c, n, osl) = (connections.to_string(), requests.to_string(), tokens.to_string());
         let isl = WORDS.to_string();
         let args = ["--concurrency", &c, "--request-count", &n, "--osl", &osl, "--isl", &isl];
-        let args = [&args[..], &["--ignore-eos", "--no-server-metrics"]].concat();
+        let mut args = [&args[..], &["--ignore-eos", "--no-server-metrics"]].concat();
+        if warm {
+            args.extend(["--warmup-request-count", &c]);
+        }
         let mut all = Closed::default();
         for _ in 0..self.rounds {
             let limit = control(server, cores, [connections, requests, WORDS, tokens])?;
@@ -80,14 +87,14 @@ impl Bench {
         let mut rows = Vec::new();
         let mock = self.mock("0", "0")?;
         for (tokens, full, must) in [(16, 40_000, 0.8), (256, 8_000, 0.7)] {
-            let got = self.closed(mock.addr, Cores::All, [64, self.scaled(full), tokens])?;
+            let got = self.closed(mock.addr, Cores::All, [64, self.scaled(full), tokens], false)?;
             let what = format!("c=64, {tokens} tokens, mock");
             rows.extend(got.rows(&what, must, Must::Tell));
         }
         drop(mock);
         for (tokens, full, cpu) in [(16, 100_000, Must::AtMost(40.0)), (256, 20_000, Must::Tell)] {
             let null = self.null(tokens, Cores::All)?;
-            let got = self.closed(null.addr, Cores::All, [64, self.scaled(full), tokens])?;
+            let got = self.closed(null.addr, Cores::All, [64, self.scaled(full), tokens], false)?;
             let what = format!("c=64, {tokens} tokens, null server");
             let must = if tokens == 16 { 0.8 } else { 0.7 };
             rows.extend(got.rows(&what, must, cpu));
@@ -98,7 +105,7 @@ impl Bench {
     /// Time to first token where the truth is 200 ms.
     pub(crate) fn first_token(&self) -> Rows {
         let mock = self.mock("200ms", "10ms")?;
-        let got = self.closed(mock.addr, Cores::All, [200, self.scaled(4_000), 16])?;
+        let got = self.closed(mock.addr, Cores::All, [200, self.scaled(4_000), 16], true)?;
         let what = "c=200, truth 200 ms / 10 ms: TTFT p99 beyond the control client's, ms";
         Ok(vec![Row::new(what, Must::AtMost(0.2), got.ttft_over_ms)])
     }
@@ -190,8 +197,8 @@ impl Bench {
     pub(crate) fn many(&self, connections: u64) -> Rows {
         let server = self.null(16, Cores::All)?;
         let requests = self.scaled(100_000).max(connections * 2);
-        let few = self.closed(server.addr, Cores::All, [64, requests, 16])?;
-        let many = self.closed(server.addr, Cores::All, [connections, requests, 16])?;
+        let few = self.closed(server.addr, Cores::All, [64, requests, 16], false)?;
+        let many = self.closed(server.addr, Cores::All, [connections, requests, 16], false)?;
         let ratio = many.cpu_us.median() / few.cpu_us.median();
         let limit = many.limit_cpu_us.median() / few.limit_cpu_us.median();
         let what = format!("{connections} connections over 64: CPU a request");
@@ -249,8 +256,8 @@ impl Bench {
         }
         let server = self.null(16, Cores::Only(2))?;
         let load = [64, self.scaled(100_000), 16];
-        let one = self.closed(server.addr, Cores::Only(0), load)?;
-        let two = self.closed(server.addr, Cores::Pair(0, 1), load)?;
+        let one = self.closed(server.addr, Cores::Only(0), load, false)?;
+        let two = self.closed(server.addr, Cores::Pair(0, 1), load, false)?;
         let ratio = two.rate.median() / one.rate.median();
         Ok(vec![Row::new("scaling, 1 to 2 cores", Must::AtLeast(1.8), Samples(vec![ratio]))])
     }

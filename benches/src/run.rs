@@ -58,20 +58,27 @@ impl Run {
         value.ok_or_else(|| io::Error::other(format!("run.json has no number at {pointer}")))
     }
 
-    /// A statistic of a metric of the first phase.
+    /// A number of the last phase: a warm-up stands before it.
+    fn phase(&self, pointer: &str) -> io::Result<f64> {
+        let phases = self.json.get("phases").and_then(Value::as_array);
+        let value = phases.and_then(|phases| phases.last()?.pointer(pointer)?.as_f64());
+        value.ok_or_else(|| io::Error::other(format!("the last phase has no number at {pointer}")))
+    }
+
+    /// A statistic of a metric of the last phase.
     ///
     /// # Errors
     /// As [`Self::number`].
     pub(crate) fn metric(&self, name: &str, statistic: &str) -> io::Result<f64> {
-        self.number(&format!("/phases/0/metrics/{name}/{statistic}"))
+        self.phase(&format!("/metrics/{name}/{statistic}"))
     }
 
-    /// Requests of the first phase that were completed.
+    /// Requests of the last phase that were completed.
     ///
     /// # Errors
     /// If any was not: a figure of failures is none.
     pub(crate) fn completed(&self) -> io::Result<f64> {
-        let at = |name: &str| self.number(&format!("/phases/0/requests/{name}"));
+        let at = |name: &str| self.phase(&format!("/requests/{name}"));
         let (sent, completed) = (at("sent")?, at("completed")?);
         if sent != completed {
             return Err(io::Error::other(format!("{completed} of {sent} requests completed")));

@@ -82,7 +82,9 @@ impl Exchange {
         }
         progress.new_connection = true;
         progress.connecting();
-        let opened = self.pool.open(&self.target).await;
+        // In a box: what TLS needs to connect would make every request's task
+        // several times as large, and a task is moved when it is spawned.
+        let opened = Box::pin(self.pool.open(&self.target)).await;
         let mut connection = opened.map_err(|e| Failure::connect(&e))?;
         progress.sending(&connection, self.target.clock.now());
         match connection.send(request).await {
