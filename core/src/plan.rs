@@ -301,7 +301,8 @@ impl PhaseSpec {
     }
 
     /// What a planned phase was planned from.
-    fn of(phase: &PhasePlan) -> Self {
+    #[must_use]
+    pub fn of(phase: &PhasePlan) -> Self {
         let (concurrency, request_rate, arrival) = match phase.arrival {
             Arrival::Concurrency { concurrency } => (Some(concurrency), None, None),
             Arrival::Rate { rate, process, max_concurrency } => {

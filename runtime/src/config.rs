@@ -35,6 +35,8 @@ pub struct RunConfig {
     pub max_error_rate: Option<f64>,
     /// Exit 1 unless every profiling phase is `clean`.
     pub strict: bool,
+    /// Measure the client's own floor before the run.
+    pub calibrate: bool,
 }
 
 /// What kind of API is spoken.

@@ -22,8 +22,13 @@ pub(crate) struct Mock {
 
 impl Mock {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::at("0", args)
+    }
+
+    /// At this port of loopback.
+    pub(crate) fn at(port: &str, args: &[&str]) -> Self {
         let mut child = Command::new(BINARY)
-            .args(["mock", "--port", "0"])
+            .args(["mock", "--port", port])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

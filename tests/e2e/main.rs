@@ -12,6 +12,7 @@
 //! - `hazards`: one and five requests against every hazard; never silently wrong.
 //! - `faults`: servers that refuse, stall, cut, and answer nonsense.
 //! - `report`: the page of a run, finished or killed.
+//! - `robust`: servers that die and come back, crawl, cut, flood.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
 
 mod endpoints;
@@ -25,4 +26,5 @@ mod inputs;
 mod nvml;
 mod policy;
 mod report;
+mod robust;
 mod signals;

@@ -240,6 +240,9 @@ pub struct JudgeArgs {
     /// Exit 1 unless every profiling phase's verdict is clean
     #[arg(long)]
     pub strict: bool,
+    /// First measure the client's own floor, against a server that takes no time (about 3 s)
+    #[arg(long)]
+    pub calibrate: bool,
 }
 
 /// What is shown and written.

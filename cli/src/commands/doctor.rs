@@ -7,12 +7,16 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, getrlimit};
-
+use clap::Parser;
+use phasegate_core::account::result::ClientFloor;
 use phasegate_runtime::clock::Clock;
+use phasegate_runtime::session::calibrate;
 use phasegate_runtime::telemetry::nvml::NvmlSource;
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::watch;
 
-use crate::args::DoctorArgs;
+use super::run::prepare;
+use crate::args::{Cli, Command, DoctorArgs};
 use crate::exit::{Exit, Usage, complain};
 use crate::resolve::url::{self, ServerUrl};
 
@@ -20,6 +24,8 @@ use crate::resolve::url::{self, ServerUrl};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// So many descriptors the process needs beside its connections.
 const OWN_DESCRIPTORS: u64 = 64;
+/// A floor above this many microseconds shows in what is measured.
+const FLOOR_US: f64 = 5_000.0;
 /// The most of an answer that is read.
 const ANSWER_LIMIT: u64 = 256 * 1024;
 
@@ -99,7 +105,8 @@ pub fn run(args: &DoctorArgs, nvml: Option<&NvmlProbe>) -> Exit {
         let _ = writeln!(std::io::stdout(), "{check}");
     };
     say(clock());
-    say(descriptors(getrlimit(Resource::Nofile).current, args.concurrency));
+    // A run raises its limit to the hard one.
+    say(descriptors(getrlimit(Resource::Nofile).maximum, args.concurrency));
     say(check_nvml(nvml, args.nvml_lib.as_deref()));
     match &targets.endpoint {
         Some(url) => say(endpoint(url)),
@@ -111,6 +118,7 @@ pub fn run(args: &DoctorArgs, nvml: Option<&NvmlProbe>) -> Exit {
     for text in &targets.dcgm {
         say(exporter("gpu exporter", text, true));
     }
+    say(floor(args.concurrency));
     match worst {
         Level::Ok | Level::Warn => Exit::Done,
         Level::Fail => Exit::ConditionFailed,
@@ -180,7 +188,7 @@ fn descriptors(limit: Option<u64>, concurrency: u32) -> Check {
         }
         Some(limit) => {
             let found = format!("limit {limit}, concurrency {concurrency} needs {need}");
-            Check::fail(WHAT, found, "raise it with ulimit -n, or lower --concurrency")
+            Check::fail(WHAT, found, "raise the hard limit (ulimit -Hn), or lower --concurrency")
         }
     }
 }
@@ -210,6 +218,56 @@ fn check_nvml(probe: Option<&NvmlProbe>, library: Option<&Path>) -> Check {
             Check::warn(WHAT, why, remedy)
         }
     }
+}
+
+/// What the client adds by itself at this concurrency.
+fn floor(concurrency: u32) -> Check {
+    match measured_floor(concurrency) {
+        Ok(floor) => judge_floor(concurrency, &floor),
+        Err(why) => Check::warn("client floor", why, "free some CPU and disk, and try again"),
+    }
+}
+
+/// Two short runs against a server in this process that takes no time.
+fn measured_floor(concurrency: u32) -> Result<ClientFloor, String> {
+    let dir = std::env::temp_dir().join(format!("phasegate-doctor-{}", std::process::id()));
+    let slots = concurrency.to_string();
+    let end = ["--model", "null", "--osl", "16", "--concurrency", &slots];
+    let line = ["phasegate", "run", "--url", "http://127.0.0.1", "--duration", "1s"];
+    let cli = Cli::try_parse_from([&line[..], &end].concat());
+    let cli = cli.map_err(|error| error.to_string())?;
+    let Command::Run(mut run) = cli.command else {
+        return Err("its own command line is not one of run".to_owned());
+    };
+    run.output.artifact_dir = Some(dir.clone());
+    let resolved = prepare(*run, None).map_err(|usage| usage.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let (_keep, interrupt) = watch::channel(false);
+    let floor = runtime.block_on(calibrate::floor(&resolved.config, &interrupt));
+    // Only if it is empty: somebody else's is left alone.
+    let _ = std::fs::remove_dir(dir);
+    floor.map_err(|error| error.to_string())
+}
+
+fn judge_floor(concurrency: u32, floor: &ClientFloor) -> Check {
+    const WHAT: &str = "client floor";
+    let (Some(rate), Some(ttft), Some(gap)) = (
+        floor.request_throughput,
+        floor.time_to_first_token_us.p99,
+        floor.inter_chunk_error_us.p99,
+    ) else {
+        return Check::warn(WHAT, "nothing was measured", "try again on a quieter machine");
+    };
+    let found = format!(
+        "at concurrency {concurrency}: {rate:.0} requests/s, first token {ttft:.0} us (p99), gap \
+         between events to {gap:.0} us (p99)"
+    );
+    if floor.errors == 0 && ttft.max(gap) <= FLOOR_US {
+        return Check::ok(WHAT, found);
+    }
+    let remedy = "latencies near that are the client's own: give it more cores, or fewer slots";
+    Check::warn(WHAT, found, remedy)
 }
 
 fn endpoint(url: &ServerUrl) -> Check {

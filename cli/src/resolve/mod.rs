@@ -109,6 +109,7 @@ pub fn resolve_with(
             .unwrap_or(DEFAULT_READY),
         max_error_rate: args.judge.max_error_rate.or(file.limits.max_error_rate),
         strict: args.judge.strict || file.limits.strict.unwrap_or_default(),
+        calibrate: args.judge.calibrate,
     };
     Ok(Resolved { config, default_dir: given.is_none(), ui: args.output.ui })
 }

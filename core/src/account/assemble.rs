@@ -2,6 +2,7 @@
 
 use super::attribution::{Attributed, Attribution};
 use super::boundary::{Boundaries, sentence};
+use super::client;
 use super::outcome::{count_difference, outcome};
 use super::reconcile::{Reconciled, reconcile};
 use super::result::{
@@ -96,7 +97,8 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let reconciled = reconcile(evidence, &boundaries, &windows, attributed);
     let planned = evidence.plan.phases().iter().zip(reconciled).enumerate();
     let phases = planned.map(|(index, (plan, ledgers))| phase(&judge, index, plan, ledgers));
-    let phases: Vec<PhaseResult> = phases.collect();
+    let mut phases: Vec<PhaseResult> = phases.collect();
+    let client_bound = client::mark(evidence.plan, &facts.client, &mut phases);
     let (outcome, reasons) = outcome(evidence, &facts);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -112,7 +114,11 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         phases,
         boundaries: boundaries.results(),
         results_joined: evidence.controller.joined(),
-        client: ClientResult { dispatch_lag_us: evidence.ledger.dispatch_lag_us, ..facts.client },
+        client: ClientResult {
+            dispatch_lag_us: evidence.ledger.dispatch_lag_us,
+            client_bound,
+            ..facts.client
+        },
         windows,
     }
 }

@@ -4,6 +4,7 @@
 //! - [`attribution`]: readings in, one at a time; what each phase's telemetry
 //!   did out. [`source`] is the book of one source.
 //! - [`boundary`]: what both sides know of a boundary.
+//! - [`client`]: whether the client was the bottleneck.
 //! - [`windows`]: time, cut at the boundaries.
 //! - [`track`], [`delta`], [`quantile`]: counters, histograms, summaries from
 //!   reading to reading, and between two of them; [`elapsed`] is the time between.
@@ -18,6 +19,7 @@
 pub mod assemble;
 pub mod attribution;
 pub mod boundary;
+pub mod client;
 pub mod delta;
 pub mod elapsed;
 pub mod gauge;

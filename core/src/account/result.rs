@@ -296,8 +296,73 @@ pub struct ClientResult {
     pub dispatch_lag_us: LagStats,
     pub cpu_s: Option<f64>,
     pub peak_rss_mib: Option<f64>,
-    /// `null` until something can tell.
+    /// Whether the client was the bottleneck of a measured phase, whose notes
+    /// say why; `null` where nothing was measured to tell by.
     pub client_bound: Option<bool>,
+    /// Cores that the process may use; fewer than the machine has where its
+    /// affinity or a cgroup says so.
+    #[serde(default)]
+    pub cores: Option<f64>,
+    #[serde(default)]
+    pub connections: Option<ClientConnections>,
+    /// From a request's start until its new connection was there; of those that
+    /// needed a new one.
+    #[serde(default)]
+    pub connection_wait_us: LagStats,
+    /// From the return of a socket read until its events were parsed; the
+    /// longest of each request. What the kernel held before the read is not in
+    /// it.
+    #[serde(default)]
+    pub read_to_parsed_us: LagStats,
+    /// How much too late an event loop woke up at worst.
+    #[serde(default)]
+    pub longest_stall_us: Option<f64>,
+    /// The same by phase, in the order of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<ClientPhase>,
+    /// What the client measures of an endpoint that takes no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<ClientFloor>,
+}
+
+/// Connections of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ClientConnections {
+    /// New handshakes.
+    pub opened: u64,
+    /// Requests that went out on a connection that had served another.
+    pub reused: u64,
+    /// Found dead when they were to be used again, and replaced.
+    pub died: u64,
+}
+
+/// The client in one phase, from its first possible credit to its last return.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ClientPhase {
+    pub name: String,
+    /// Of the whole process, user and system.
+    pub cpu_s: Option<f64>,
+    pub cores: Option<f64>,
+    /// `cpu_s` as a share of what these cores could give in that time.
+    pub cpu_share: Option<f64>,
+    pub longest_stall_us: Option<f64>,
+}
+
+/// The client's own floor, measured against a server in its own process that
+/// answers at once: what it cannot measure less than.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ClientFloor {
+    /// Of one that answers at once.
+    pub request_throughput: Option<f64>,
+    pub time_to_first_token_us: LagStats,
+    /// How far the gap between two events is off the true one, 5 ms.
+    pub inter_chunk_error_us: LagStats,
+    /// Requests that failed although the server answers each; a floor with any
+    /// is none.
+    pub errors: u64,
 }
 
 /// The client's own delay between a planned and an actual start.

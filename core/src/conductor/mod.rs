@@ -2,10 +2,9 @@
 //!
 //! - [`lifecycle`]: the states of a phase and of the run, as tables.
 //! - [`gate`]: asks the controller for gates and waits for the answer, or not.
-//! - [`ramp`], [`arrivals`]: when credits are planned.
+//! - [`ramp`], [`stages`], [`arrivals`], [`backoff`]: when credits are planned.
 //! - `items`: which item of the input is sent; `sessions`: those of several
 //!   turns.
-//! - [`ramp`], [`stages`], [`arrivals`]: when credits are planned.
 //! - [`budget`]: when too many have failed.
 //! - `phase`: one phase's credits, counts and times; `outstanding`: those of
 //!   its credits that are in flight.
@@ -14,6 +13,7 @@
 //! - [`report`]: what the conductor knows at the end.
 
 pub mod arrivals;
+pub mod backoff;
 pub mod budget;
 pub mod event;
 pub mod gate;

@@ -6,6 +6,7 @@ use core::time::Duration;
 use rand_chacha::ChaCha8Rng;
 
 use super::arrivals::Arrivals;
+use super::backoff::Backoff;
 use super::budget;
 use super::event::ConductorTimer;
 use super::items::{Cursor, Taken};
@@ -109,6 +110,7 @@ pub(super) struct Phase {
     /// ends a request at its deadline, so one that is not back well after that
     /// never will be.
     outstanding: Outstanding,
+    backoff: Backoff,
 }
 
 impl Phase {
@@ -157,6 +159,7 @@ impl Phase {
             pacer,
             drain: Drain::Grace(None),
             outstanding: Outstanding::default(),
+            backoff: Backoff::default(),
         }
     }
 
@@ -237,6 +240,9 @@ impl Phase {
         match &self.pacer {
             Pacer::Closed(_) if stopped => Next::Stop,
             Pacer::Closed(slots) => {
+                if let Some(until) = self.backoff.until(now) {
+                    return or_stop(ConductorTimer::Arrival, until);
+                }
                 let since = now.since(start);
                 if held < u64::from(slots.at(since)) {
                     return Next::Issue(now);
@@ -447,6 +453,7 @@ impl Phase {
                 sessions.sending_ended();
             }
         }
+        self.backoff.returned(now, end);
         match end {
             CreditEnd::Completed => self.counts.completed += 1,
             CreditEnd::Failed => self.counts.errors += 1,

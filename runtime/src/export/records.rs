@@ -22,6 +22,8 @@ pub struct RecordLine {
     pub status: Option<u16>,
     pub planned_ns: Tick,
     pub started_ns: Tick,
+    #[serde(default)]
+    pub connected_ns: Option<Tick>,
     pub sent_ns: Option<Tick>,
     pub first_byte_ns: Option<Tick>,
     pub first_token_ns: Option<Tick>,
@@ -90,6 +92,7 @@ impl RecordWriter {
             status: record.status,
             planned_ns: record.planned,
             started_ns: record.started,
+            connected_ns: finished.connected,
             sent_ns: record.sent,
             first_byte_ns: record.first_byte,
             first_token_ns: record.first_token,

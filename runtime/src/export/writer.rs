@@ -19,6 +19,10 @@ const QUEUE: usize = 65_536;
 /// What was handed in may lie so long in memory: the most that `kill -9` loses.
 pub(super) const FLUSH: Duration = Duration::from_millis(200);
 
+/// The thread sleeps so long when it has taken what there was. A sender that
+/// finds it asleep on the queue instead would have to wake it, each time.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Turns items into the bytes of a file.
 pub(super) trait Format: Send + 'static {
     /// What is handed in.
@@ -128,10 +132,23 @@ fn write_all<F: Format>(
         let (taken, open) = match items.recv_timeout(left) {
             Ok(item) => {
                 since.get_or_insert_with(Instant::now);
-                match format.take(item, &mut out) {
-                    Ok(false) => continue,
+                let mut full = format.take(item, &mut out);
+                let mut taken = 1;
+                while matches!(full, Ok(false)) && taken < QUEUE {
+                    let Ok(item) = items.try_recv() else { break };
+                    full = format.take(item, &mut out);
+                    taken += 1;
+                }
+                match full {
                     Ok(true) => (Ok(()), true),
                     Err(error) => (Err(error), true),
+                    Ok(false) if since.is_some_and(|since| since.elapsed() >= FLUSH) => {
+                        (format.flush(&mut out), true)
+                    }
+                    Ok(false) => {
+                        std::thread::sleep(PAUSE);
+                        continue;
+                    }
                 }
             }
             Err(RecvTimeoutError::Timeout) => (format.flush(&mut out), true),

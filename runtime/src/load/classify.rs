@@ -36,21 +36,33 @@ impl Failure {
     }
 
     /// HTTP failed on a connection that had been made.
-    pub(crate) fn http(error: &hyper::Error, stage: Stage) -> Self {
-        let class = if error.is_parse() || is_bad_framing(error) {
-            ErrorClass::Malformed
-        } else {
-            ErrorClass::StreamCut
-        };
-        let problem = match class {
-            ErrorClass::Malformed => "the answer is not HTTP",
-            ErrorClass::StreamCut
-            | ErrorClass::Connect
-            | ErrorClass::Timeout
-            | ErrorClass::Status => "the connection ended",
-        };
-        Self::new(class, format!("{problem} {}: {}", stage.while_doing(), chain(error)))
+    pub(crate) fn http(error: &HttpError, stage: Stage) -> Self {
+        let doing = stage.while_doing();
+        match error {
+            HttpError::NotHttp(why) => {
+                Self::malformed(format!("the answer is not HTTP {doing}: {why}"))
+            }
+            HttpError::Ended => Self::new(
+                ErrorClass::StreamCut,
+                format!("the connection ended {doing}: the server closed it"),
+            ),
+            HttpError::Io(error) => Self::new(
+                ErrorClass::StreamCut,
+                format!("the connection ended {doing}: {}", chain(error)),
+            ),
+        }
     }
+}
+
+/// What goes wrong on a connection that had been made.
+#[derive(Debug)]
+pub(crate) enum HttpError {
+    /// The socket, or TLS on it, failed.
+    Io(io::Error),
+    /// The server closed it.
+    Ended,
+    /// What came is not HTTP/1: why.
+    NotHttp(&'static str),
 }
 
 /// How far a request has come, for its error sentence.
@@ -79,17 +91,6 @@ impl Stage {
             Self::Receiving => "while receiving the answer",
         }
     }
-}
-
-/// A chunk size or length that cannot be read is the server's mistake, not a
-/// cut; hyper reports it as an I/O error of this kind. TLS errors share the
-/// kind, and are cuts.
-fn is_bad_framing(error: &hyper::Error) -> bool {
-    let io = error.source().and_then(|s| s.downcast_ref::<io::Error>());
-    io.is_some_and(|io| {
-        matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-            && !io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-    })
 }
 
 /// An error and what caused it, in one line.

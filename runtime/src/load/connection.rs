@@ -1,38 +1,48 @@
 //! One HTTP/1.1 connection, polled by the task of the request that uses it.
 //!
-//! No task of its own: the connection is polled first, and what it puts out is
-//! taken at once. That saves a wake-up an event, and keeps a frame and the
-//! socket read that completed it together (see [`Stamps::last_read`]).
+//! No task of its own and no copy: the socket is read into one buffer, and the
+//! body's pieces are slices of it. That keeps a piece and the socket read that
+//! brought it together (see [`Stamps::last_read`]).
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1;
-use hyper::{Request, Response};
-
+use super::classify::HttpError;
 use super::connector::{Connector, Tls};
-use super::stamped::{HyperIo, ReadMark, Stamped, Stamps, Stream};
+use super::http1::{self, Framing, Head, MAX_HEAD, Piece};
+use super::stamped::{ReadMark, Stamped, Stamps, Stream};
 use crate::clock::Clock;
 
-/// A request, its body in one piece.
-pub(crate) type Outgoing = Request<Full<Bytes>>;
+/// The read buffer of a new connection: ten thousand of them are 40 MiB.
+const FIRST_BUFFER: usize = 4 << 10;
 
-type Driver = http1::Connection<HyperIo, Full<Bytes>>;
+/// How far it grows where the server sends more than it holds at a time.
+const MAX_BUFFER: usize = 64 << 10;
 
-/// A connection and the half that sends on it.
+/// So much may be read without a pause before other tasks have their turn: a
+/// server that sends faster than is read must not keep the conductor waiting.
+const EAGER: usize = MAX_BUFFER;
+
+/// A connection.
 pub(crate) struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` once the connection has ended.
-    driver: Option<Driver>,
+    stream: Stream,
+    buffer: Vec<u8>,
+    /// What of the buffer was read and not taken.
+    unread: Range<usize>,
+    /// The last read filled the buffer: there may be more than it holds.
+    filled: bool,
+    /// Bytes read since there was nothing to read.
+    eager: usize,
+    body: Framing,
+    /// Another request may follow once the answer has been read to its end.
+    keep_alive: bool,
+    /// It has been.
+    over: bool,
     pub(crate) stamps: Arc<Stamps>,
 }
 
@@ -43,6 +53,14 @@ pub(crate) struct Target {
     pub(crate) tls: Option<Tls>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) clock: Clock,
+}
+
+/// A request that was not answered.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) error: HttpError,
+    /// Nothing of it was written: it may go out on another connection.
+    pub(crate) unwritten: bool,
 }
 
 impl Connection {
@@ -58,70 +76,165 @@ impl Connection {
                 Stream::Tls(Box::new(stream))
             }
         };
-        let io = HyperIo::new(stream, Arc::clone(&stamps));
-        let (sender, driver) = http1::handshake(io).await.map_err(io::Error::other)?;
-        Ok(Self { sender, driver: Some(driver), stamps })
+        Ok(Self {
+            stream,
+            buffer: vec![0; FIRST_BUFFER],
+            unread: 0..0,
+            filled: false,
+            eager: 0,
+            body: Framing::Close,
+            keep_alive: true,
+            over: true,
+            stamps,
+        })
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && Pin::new(driver).poll(cx).is_ready()
-        {
-            // Dropped at once: that answers whatever still waits for it.
-            self.driver = None;
-        }
+    /// Whether its answer has been read to its end, and it can be used again.
+    fn is_reusable(&self) -> bool {
+        self.keep_alive && self.over && self.unread.is_empty()
     }
 
     /// Whether an idle connection can take a request: the server has neither
     /// closed it nor said anything on it.
-    pub(crate) async fn is_ready(&mut self) -> bool {
-        std::future::poll_fn(|cx| {
-            self.drive(cx);
-            Poll::Ready(self.driver.is_some() && self.sender.is_ready())
-        })
-        .await
+    async fn is_ready(&mut self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.is_reusable() && self.poll_fill(cx).is_pending())).await
     }
 
-    /// Sends a request and waits for the head of the answer. The error has the
-    /// request in it if nothing of it was written.
-    pub(crate) async fn send(
-        &mut self,
-        request: Outgoing,
-    ) -> Result<Response<Incoming>, TrySendError<Outgoing>> {
-        let mut response = pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        std::future::poll_fn(|cx| {
-            if let Some(running) = driver
-                && Pin::new(running).poll(cx).is_ready()
-            {
-                *driver = None;
-            }
-            response.as_mut().poll(cx)
-        })
-        .await
+    /// Reads from the socket; how much, 0 at its end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.unread.is_empty() {
+            self.unread = 0..0;
+        } else if self.unread.end == self.buffer.len() {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        if self.filled && self.buffer.len() < MAX_BUFFER {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+            self.filled = false;
+        }
+        let Some(space) = self.buffer.get_mut(self.unread.end..).filter(|s| !s.is_empty()) else {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        };
+        let room = space.len();
+        let Poll::Ready(n) = self.stream.poll_read(cx, space)? else {
+            self.eager = 0;
+            return Poll::Pending;
+        };
+        self.eager += n;
+        if n > 0 {
+            self.unread.end += n;
+            self.filled = n == room;
+            self.stamps.answer_read();
+        }
+        Poll::Ready(Ok(n))
     }
 
-    /// The next piece of the answer's body with the socket read that completed
-    /// it; `None` at its end.
-    pub(crate) async fn frame(
+    /// Sends a request, whole, and waits for the head of its answer.
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<Head, Unanswered> {
+        self.over = false;
+        let mut written = 0;
+        let whole = poll_fn(|cx| self.poll_write(cx, request, &mut written)).await;
+        // An early answer is an answer; but what is left of the request would
+        // be taken for the next one.
+        self.keep_alive &= matches!(whole, Ok(true));
+        let answer = match whole {
+            Ok(_) => self.head().await,
+            Err(error) => Err(error),
+        };
+        answer.map_err(|error| Unanswered { error, unwritten: written == 0 })
+    }
+
+    /// Writes; whether all of it, or the server has answered before that.
+    fn poll_write(
         &mut self,
-        body: &mut Incoming,
-    ) -> Option<Result<(Bytes, ReadMark), hyper::Error>> {
-        std::future::poll_fn(|cx| {
-            loop {
-                self.drive(cx);
-                let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                    Some(Ok(frame)) => frame,
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    None => return Poll::Ready(None),
-                };
-                // Trailers are no part of the answer.
-                if let Ok(bytes) = frame.into_data() {
-                    return Poll::Ready(Some(Ok((bytes, self.stamps.last_read()))));
+        cx: &mut Context<'_>,
+        request: &[u8],
+        written: &mut usize,
+    ) -> Poll<Result<bool, HttpError>> {
+        while let Some(rest) = request.get(*written..).filter(|rest| !rest.is_empty()) {
+            let problem = match self.stream.poll_write(cx, rest) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    *written += n;
+                    continue;
                 }
+                Poll::Ready(Ok(_)) => Some(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Err(error)) => Some(error),
+                Poll::Pending => None,
+            };
+            // Also where it cannot be written: it may have been refused half-way.
+            return match (self.poll_fill(cx), problem) {
+                (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(false)),
+                (_, Some(problem)) => Poll::Ready(Err(HttpError::Io(problem))),
+                (Poll::Ready(Ok(_)), None) => Poll::Ready(Err(HttpError::Ended)),
+                (Poll::Ready(Err(error)), None) => Poll::Ready(Err(HttpError::Io(error))),
+                (Poll::Pending, None) => Poll::Pending,
+            };
+        }
+        ready!(self.stream.poll_flush(cx)).map_err(HttpError::Io)?;
+        self.stamps.flushed();
+        Poll::Ready(Ok(true))
+    }
+
+    async fn head(&mut self) -> Result<Head, HttpError> {
+        loop {
+            let bytes = &self.buffer[self.unread.clone()];
+            if let Some((head, length)) = http1::head(bytes)? {
+                self.unread.start += length;
+                match head.status {
+                    101 => return Err(HttpError::NotHttp("it wants another protocol")),
+                    100..=199 => continue,
+                    _ => {}
+                }
+                self.body = head.body;
+                self.keep_alive &= head.keep_alive;
+                return Ok(head);
             }
-        })
-        .await
+            // A head that fills the buffer may still be within its limit.
+            if self.unread.len() == self.buffer.len() && self.buffer.len() <= MAX_HEAD {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+            self.fill().await?;
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), HttpError> {
+        if self.eager >= EAGER {
+            self.eager = 0;
+            tokio::task::yield_now().await;
+        }
+        match poll_fn(|cx| self.poll_fill(cx)).await {
+            Ok(0) => Err(HttpError::Ended),
+            Ok(_) => Ok(()),
+            Err(error) => Err(HttpError::Io(error)),
+        }
+    }
+
+    /// The next piece of the answer's body with the socket read that brought
+    /// it; `None` at its end.
+    pub(crate) async fn piece(&mut self) -> Option<Result<(&[u8], ReadMark), HttpError>> {
+        let range = loop {
+            let read = &self.buffer[..self.unread.end];
+            match self.body.next(read, self.unread.start) {
+                Ok((piece, at)) => {
+                    self.unread.start = at;
+                    match piece {
+                        Piece::Data(range) => break range,
+                        Piece::End => {
+                            self.over = true;
+                            return None;
+                        }
+                        Piece::More => {}
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+            match self.fill().await {
+                Ok(()) => {}
+                Err(HttpError::Ended) if self.body == Framing::Close => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        };
+        Some(Ok((&self.buffer[range], self.stamps.last_read())))
     }
 }
 
@@ -168,8 +281,8 @@ impl Pool {
 
     /// Keeps a connection whose answer has been read to its end, if it can be
     /// used again.
-    pub(crate) async fn put(&self, mut connection: Connection) {
-        if connection.is_ready().await {
+    pub(crate) fn put(&self, connection: Connection) {
+        if connection.is_reusable() {
             self.lock().push(connection);
         }
     }

@@ -1,14 +1,14 @@
 //! The request: where it goes, its head, its body.
 
+use std::io::Write;
+
 use bytes::Bytes;
-use http_body_util::Full;
+use hyper::Uri;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Uri};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::connection::Outgoing;
 use super::prompts::{Content, Prompt};
 use crate::config::{EndpointConfig, EndpointType};
 use crate::secret::basic_authorization;
@@ -43,8 +43,8 @@ pub(crate) struct Endpoint {
     pub(crate) kind: EndpointType,
     pub(crate) streaming: bool,
     shown: String,
-    uri: Uri,
-    headers: HeaderMap,
+    /// Request line and headers but for the length, each with its line end.
+    head: Vec<u8>,
     /// Fields that every body has, as JSON without braces.
     fixed: Vec<u8>,
     /// Their names: they win over the prompt's.
@@ -93,7 +93,7 @@ impl Endpoint {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        let uri = origin_form
+        let uri: Uri = origin_form
             .parse()
             .map_err(|e| url_error(format!("its path cannot be sent: {e}"), "check the path"))?;
         let fixed_fields = fixed_fields(config, model, streaming);
@@ -104,8 +104,7 @@ impl Endpoint {
             kind: config.kind,
             streaming,
             shown,
-            uri,
-            headers,
+            head: head(&uri, &headers),
             fixed: without_braces(&fixed_fields),
             fixed_names: fixed_fields.into_iter().map(|(name, _)| name).collect(),
             secrets,
@@ -117,13 +116,14 @@ impl Endpoint {
         &self.shown
     }
 
-    /// A request with this body.
-    pub(crate) fn request(&self, body: Bytes) -> Outgoing {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
+    /// The request with this body, as it goes over the wire.
+    pub(crate) fn request(&self, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.head.len() + 32 + body.len());
+        out.extend_from_slice(&self.head);
+        // Writing into memory cannot fail.
+        let _ = write!(out, "content-length: {}\r\n\r\n", body.len());
+        out.extend_from_slice(body);
+        out
     }
 
     /// The body that asks `prompt`: the prompt's own fields, then those that
@@ -246,6 +246,17 @@ fn query_and_documents(text: &str) -> (&str, Vec<&str>) {
     let cut = |from: usize, to: usize| text.get(from..to).unwrap_or_default().trim_end();
     let document = |n: usize| cut(at(first + n * each), at(first + (n + 1) * each));
     (cut(0, at(first)), (0..documents).map(document).collect())
+}
+
+fn head(uri: &Uri, headers: &HeaderMap) -> Vec<u8> {
+    let mut out = format!("POST {uri} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out
 }
 
 fn url_error(problem: impl Into<String>, remedy: &str) -> EndpointError {

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use phasegate_core::account::result::LagStats;
 use phasegate_core::ledger::url_of;
 use phasegate_core::record::{Credit, Outcome};
 use rustls::RootCertStore;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::connection::{ConnectionCounts, Pool, Target};
 use super::connector::{Connector, Tcp, Tls};
+use super::delays::Delays;
 use super::endpoint::{Endpoint, EndpointError};
 use super::exchange::Exchange;
 use super::progress::{End, Progress};
@@ -92,6 +94,8 @@ struct Shared {
     events: bool,
     completions: Arc<dyn Completions>,
     in_flight: AtomicUsize,
+    connecting: Delays,
+    parsing: Delays,
     /// How to cancel what is in flight, by phase.
     cancels: Mutex<BTreeMap<u16, Arc<Cancel>>>,
 }
@@ -140,6 +144,8 @@ impl Engine {
             events: config.events,
             completions,
             in_flight: AtomicUsize::new(0),
+            connecting: Delays::default(),
+            parsing: Delays::default(),
             cancels: Mutex::default(),
         });
         Ok(Self { shared, runtime })
@@ -186,6 +192,20 @@ impl Engine {
         )
     }
 
+    /// From a request's start until its new connection was there; of those
+    /// that needed a new one.
+    #[must_use]
+    pub fn connection_wait_us(&self) -> LagStats {
+        self.shared.connecting.stats()
+    }
+
+    /// From the return of a socket read until its events were parsed; the
+    /// longest of each request that streamed.
+    #[must_use]
+    pub fn read_to_parsed_us(&self) -> LagStats {
+        self.shared.parsing.stats()
+    }
+
     /// Where requests go, without credentials and query; the first of several
     /// URLs.
     #[must_use]
@@ -220,9 +240,10 @@ impl Shared {
             End::TimedOut
         } else {
             let answer = async {
-                let body = exchange.endpoint.body(&self.prompts.prompt(&credit));
+                let endpoint = &exchange.endpoint;
+                let request = endpoint.request(&endpoint.body(&self.prompts.prompt(&credit)));
                 progress.started = self.clock.now();
-                exchange.run(body, &mut progress).await
+                exchange.run(&request, &mut progress).await
             };
             tokio::select! {
                 biased;
@@ -237,6 +258,12 @@ impl Shared {
         if wants_answer {
             let answered = finished.record.outcome == Outcome::Completed;
             self.prompts.answered(&credit, answer.filter(|_| answered));
+        }
+        if let Some(connected) = finished.connected.filter(|_| finished.new_connection) {
+            self.connecting.add(connected.since(finished.record.started));
+        }
+        if finished.record.chunks > 0 {
+            self.parsing.add(finished.parsed_after);
         }
         finished.error = finished.error.map(|what| {
             let endpoint = &exchange.endpoint;

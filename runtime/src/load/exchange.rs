@@ -8,21 +8,19 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::Response;
-use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap};
 use phasegate_core::record::ErrorClass;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer;
 use super::classify::Failure;
-use super::connection::{Connection, Pool, Target};
+use super::connection::{Connection, Pool, Target, Unanswered};
 use super::endpoint::Endpoint;
+use super::http1::{Framing, Head};
 use super::progress::Progress;
 use super::response;
 use super::sse::{Event, Parser, SseError};
 use super::stamped::ReadMark;
+use super::template::Template;
 use crate::config::EndpointType;
 
 /// The largest answer that is read in one piece.
@@ -48,55 +46,52 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Sends `body` and reads the answer, noting in `progress` what happens.
+    /// Sends `request` and reads the answer, noting in `progress` what happens.
     /// May be dropped at any point; `progress` is true at each.
-    pub(crate) async fn run(&self, body: Bytes, progress: &mut Progress) -> Result<(), Failure> {
-        let (mut connection, response) = self.send(body, progress).await?;
-        let status = response.status();
-        progress.head(status.as_u16());
-        let (head, mut body) = response.into_parts();
-        let reusable = if !status.is_success() {
-            self.refused(status.as_u16(), &mut connection, &mut body, progress).await
-        } else if let Some(encoding) = encoding(&head.headers) {
+    pub(crate) async fn run(&self, request: &[u8], progress: &mut Progress) -> Result<(), Failure> {
+        let (mut connection, head) = self.send(request, progress).await?;
+        progress.head(head.status);
+        let reusable = if !(200..300).contains(&head.status) {
+            self.refused(head.status, &mut connection, progress).await
+        } else if let Some(encoding) = encoding(&head) {
             let what = format!("the answer came compressed ({encoding}), which was not asked for");
             return Err(Failure::malformed(what));
-        } else if self.is_stream(&head.headers) {
-            self.stream(&mut connection, &mut body, progress).await?
+        } else if self.is_stream(&head.media_type) {
+            self.stream(&mut connection, progress).await?
         } else {
-            self.whole(&mut connection, &mut body, progress).await?
+            self.whole(&head, &mut connection, progress).await?
         };
         if reusable {
-            self.pool.put(connection).await;
+            self.pool.put(connection);
         }
         Ok(())
     }
 
     async fn send(
         &self,
-        body: Bytes,
+        request: &[u8],
         progress: &mut Progress,
-    ) -> Result<(Connection, Response<Incoming>), Failure> {
-        let mut request = self.endpoint.request(body);
+    ) -> Result<(Connection, Head), Failure> {
         if let Some(mut connection) = self.pool.take().await {
-            progress.sending(&connection);
-            let mut error = match connection.send(request).await {
-                Ok(response) => return Ok((connection, response)),
-                Err(error) => error,
-            };
-            request = match error.take_message() {
-                Some(request) if connection.stamps.written() == 0 => request,
-                Some(_) | None => return Err(Failure::http(error.error(), progress.stage())),
-            };
-            self.pool.was_dead();
+            progress.sending(&connection, self.target.clock.now());
+            match connection.send(request).await {
+                Ok(head) => return Ok((connection, head)),
+                Err(Unanswered { unwritten: true, .. }) => self.pool.was_dead(),
+                Err(Unanswered { error, .. }) => {
+                    return Err(Failure::http(&error, progress.stage()));
+                }
+            }
         }
         progress.new_connection = true;
         progress.connecting();
-        let opened = self.pool.open(&self.target).await;
+        // In a box: what TLS needs to connect would make every request's task
+        // several times as large, and a task is moved when it is spawned.
+        let opened = Box::pin(self.pool.open(&self.target)).await;
         let mut connection = opened.map_err(|e| Failure::connect(&e))?;
-        progress.sending(&connection);
+        progress.sending(&connection, self.target.clock.now());
         match connection.send(request).await {
-            Ok(response) => Ok((connection, response)),
-            Err(error) => Err(Failure::http(error.error(), progress.stage())),
+            Ok(head) => Ok((connection, head)),
+            Err(Unanswered { error, .. }) => Err(Failure::http(&error, progress.stage())),
         }
     }
 
@@ -105,7 +100,6 @@ impl Exchange {
         &self,
         status: u16,
         connection: &mut Connection,
-        body: &mut Incoming,
         progress: &mut Progress,
     ) -> bool {
         let failure = |text: &[u8]| {
@@ -117,7 +111,7 @@ impl Exchange {
         let until = Instant::now() + TAIL_WAIT;
         let (mut text, mut size) = (Vec::new(), 0);
         loop {
-            match timeout_at(until, connection.frame(body)).await {
+            match timeout_at(until, connection.piece()).await {
                 Ok(Some(Ok((bytes, mark)))) => {
                     progress.data(mark);
                     size += bytes.len();
@@ -148,30 +142,26 @@ impl Exchange {
 
     /// Whether the answer is a stream of events: it says so, or it was asked
     /// for one and says nothing that contradicts.
-    fn is_stream(&self, headers: &HeaderMap) -> bool {
-        let Some(kind) = headers.get(header::CONTENT_TYPE) else {
-            return self.endpoint.streaming;
-        };
-        let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-        let is = |name: &str| kind.trim().eq_ignore_ascii_case(name);
-        let vague = is("text/plain") || is("application/octet-stream");
+    fn is_stream(&self, media_type: &str) -> bool {
+        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+        let vague = is("") || is("text/plain") || is("application/octet-stream");
         is("text/event-stream") || (self.endpoint.streaming && vague)
     }
 
     async fn stream(
         &self,
         connection: &mut Connection,
-        body: &mut Incoming,
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         let mut parser = Parser::new(self.max_event_bytes);
         let kind = self.endpoint.kind;
         let mut finished = false;
         let mut until = None;
+        let mut template = Template::default();
         loop {
             let frame = match until {
-                None => connection.frame(body).await,
-                Some(until) => match timeout_at(until, connection.frame(body)).await {
+                None => connection.piece().await,
+                Some(until) => match timeout_at(until, connection.piece()).await {
                     Ok(frame) => frame,
                     Err(_) => return Ok(false),
                 },
@@ -186,8 +176,10 @@ impl Exchange {
             if progress.complete {
                 continue;
             }
-            parser
-                .push(&bytes, &mut |event| one_event(kind, event, mark, &mut finished, progress))?;
+            parser.push(bytes, &mut |event| {
+                one_event(kind, event, mark, &mut finished, &mut template, progress)
+            })?;
+            progress.parsed(mark, self.target.clock.now());
             if progress.complete {
                 until = Some(Instant::now() + TAIL_WAIT);
             }
@@ -209,25 +201,24 @@ impl Exchange {
 
     async fn whole(
         &self,
+        head: &Head,
         connection: &mut Connection,
-        body: &mut Incoming,
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         let too_large = || {
             Failure::malformed(format!("the answer is larger than {} MiB", MAX_ANSWER_BYTES >> 20))
         };
-        let announced = body.size_hint().lower();
-        if announced > MAX_ANSWER_BYTES as u64 {
+        if matches!(head.body, Framing::Length(length) if length > MAX_ANSWER_BYTES as u64) {
             return Err(too_large());
         }
         let mut answer = Vec::new();
-        while let Some(frame) = connection.frame(body).await {
+        while let Some(frame) = connection.piece().await {
             let (bytes, mark) = frame.map_err(|e| Failure::http(&e, progress.stage()))?;
             progress.data(mark);
             if answer.len() + bytes.len() > MAX_ANSWER_BYTES {
                 return Err(too_large());
             }
-            answer.extend_from_slice(&bytes);
+            answer.extend_from_slice(bytes);
         }
         progress.usage(response::whole(&answer, self.endpoint.kind)?);
         if let Some(text) = &mut progress.answer {
@@ -243,6 +234,7 @@ fn one_event(
     event: Event<'_>,
     mark: ReadMark,
     finished: &mut bool,
+    template: &mut Template,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     if progress.complete || event.data.is_empty() {
@@ -252,7 +244,7 @@ fn one_event(
         progress.complete = true;
         return Ok(());
     }
-    let chunk = response::event(kind, event.name, event.data)?;
+    let chunk = template.event(kind, event.name, event.data)?;
     if chunk.content {
         progress.content(mark, chunk.answer);
         if let Some(answer) = &mut progress.answer {
@@ -267,8 +259,8 @@ fn one_event(
     Ok(())
 }
 
-fn encoding(headers: &HeaderMap) -> Option<&str> {
-    let encoding = headers.get(header::CONTENT_ENCODING)?.to_str().unwrap_or("unknown").trim();
+fn encoding(head: &Head) -> Option<&str> {
+    let encoding = head.encoding.as_deref()?;
     (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
 }
 

@@ -5,10 +5,12 @@
 //! - `engine`: the tasks; `exchange`: one request and its answer; `progress`:
 //!   what becomes its record; `cancel`: requests that are cancelled by plan.
 //! - [`connector`]: the network; `stamped`: times taken at the socket;
-//!   `connection`: HTTP/1.1 and the pool.
+//!   `connection`: one connection and the pool; `http1`: its answers.
+//! - `delays`: short times, counted.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
-//! - `sse`, `response`: what is answered, `answer`: its text; `classify`: what
-//!   went wrong.
+//! - `sse`, `response`, `template`: what is answered, `answer`: its text;
+//!   `classify`: what went wrong.
+//! - [`null`]: an endpoint that answers at once, to measure the client itself.
 
 mod answer;
 mod cancel;
@@ -16,17 +18,22 @@ mod classify;
 mod connection;
 pub mod connector;
 pub mod dataset;
+mod delays;
 mod endpoint;
 mod engine;
 mod exchange;
+mod http1;
+pub mod null;
 mod progress;
 pub mod prompts;
 pub(crate) mod response;
 pub(crate) mod sse;
 mod stamped;
+mod template;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use phasegate_core::Tick;
 use phasegate_core::record::RequestRecord;
@@ -45,6 +52,10 @@ pub struct Finished {
     pub error: Option<String>,
     /// Whether a connection was made for it (as against reused).
     pub new_connection: bool,
+    /// When it had a connection, new or reused.
+    pub connected: Option<Tick>,
+    /// The longest time from a socket read until its events were parsed.
+    pub parsed_after: Duration,
     /// The content events, where they are asked for.
     pub events: Vec<EventMark>,
 }

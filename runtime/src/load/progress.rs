@@ -1,6 +1,7 @@
 //! What is known of a request so far; whatever ends it, this becomes its record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use phasegate_core::Tick;
 use phasegate_core::record::{Credit, ErrorClass, Outcome, RequestRecord};
@@ -49,6 +50,8 @@ pub(crate) struct Progress {
     pub(crate) answer: Option<String>,
     keep_events: bool,
     events: Vec<EventMark>,
+    connected: Option<Tick>,
+    parsed_after: Duration,
 }
 
 impl Progress {
@@ -74,6 +77,8 @@ impl Progress {
             answer: None,
             keep_events,
             events: Vec::new(),
+            connected: None,
+            parsed_after: Duration::ZERO,
         }
     }
 
@@ -82,8 +87,9 @@ impl Progress {
     }
 
     /// The request goes out on this connection.
-    pub(crate) fn sending(&mut self, connection: &Connection) {
+    pub(crate) fn sending(&mut self, connection: &Connection, now: Tick) {
         connection.stamps.begin();
+        self.connected = Some(now);
         self.stamps = Some(Arc::clone(&connection.stamps));
         if let Some(cancel) = &self.cancel {
             cancel.goes_out_with(&connection.stamps);
@@ -108,6 +114,11 @@ impl Progress {
         if !self.complete {
             self.last_data = Some(mark.at);
         }
+    }
+
+    /// What was read is parsed.
+    pub(crate) fn parsed(&mut self, mark: ReadMark, now: Tick) {
+        self.parsed_after = self.parsed_after.max(now.since(mark.at));
     }
 
     /// An event with content; `answer`: of the answer itself, not only reasoning.
@@ -176,7 +187,14 @@ impl Progress {
             reasoning_tokens: self.usage.reasoning_tokens,
             gaps_ns: self.gaps_ns,
         };
-        Finished { record, error: what, new_connection: self.new_connection, events: self.events }
+        Finished {
+            record,
+            error: what,
+            new_connection: self.new_connection,
+            connected: self.connected,
+            parsed_after: self.parsed_after,
+            events: self.events,
+        }
     }
 
     fn timed_out(&self, now: Tick) -> String {

@@ -1,7 +1,7 @@
 //! Timestamps taken where the socket is read and written.
 //!
 //! Two layers share one [`Stamps`]. [`Stamped`] sits directly on the socket,
-//! below TLS, and notes when bytes were read and written. [`HyperIo`] sits on
+//! below TLS, and notes when bytes were read and written. The connection sits on
 //! top, above TLS, and knows which of those moments were the request's first
 //! answer byte and last sent byte (a TLS session ticket is not an answer).
 //!
@@ -11,10 +11,9 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::ReadBufCursor;
 use phasegate_core::Tick;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
@@ -34,8 +33,6 @@ pub(crate) struct Stamps {
     reads: AtomicU32,
     first_read: AtomicU32,
     last_write: AtomicU64,
-    unflushed: AtomicBool,
-    written: AtomicU64,
     first_byte: AtomicU64,
     sent: AtomicU64,
 }
@@ -55,8 +52,6 @@ impl Stamps {
             reads: AtomicU32::new(0),
             first_read: AtomicU32::new(0),
             last_write: AtomicU64::new(NOT_YET),
-            unflushed: AtomicBool::new(false),
-            written: AtomicU64::new(0),
             first_byte: AtomicU64::new(NOT_YET),
             sent: AtomicU64::new(NOT_YET),
         }
@@ -65,15 +60,13 @@ impl Stamps {
     /// Forgets the request before: the next one begins.
     pub(crate) fn begin(&self) {
         self.first_read.store(self.reads.load(Relaxed), Relaxed);
-        self.unflushed.store(false, Relaxed);
-        self.written.store(0, Relaxed);
         self.first_byte.store(NOT_YET, Relaxed);
         self.sent.store(NOT_YET, Relaxed);
     }
 
-    /// The latest socket read. Right after a body frame came out of the
-    /// connection this is the read that completed the frame, because hyper
-    /// holds at most one frame and reads no further until it is taken.
+    /// The latest socket read. Right after a piece of the body came out of the
+    /// connection this is the read that brought the piece, because nothing more
+    /// is read until all that was read has been taken.
     pub(crate) fn last_read(&self) -> ReadMark {
         let count = self.reads.load(Relaxed).wrapping_sub(self.first_read.load(Relaxed));
         ReadMark { at: Tick(self.last_read.load(Relaxed)), read: count.saturating_sub(1) }
@@ -89,11 +82,6 @@ impl Stamps {
         known(&self.sent)
     }
 
-    /// Bytes of the request that the connection has accepted.
-    pub(crate) fn written(&self) -> u64 {
-        self.written.load(Relaxed)
-    }
-
     fn socket_read(&self) {
         self.last_read.store(self.clock.now().0, Relaxed);
         self.reads.store(self.reads.load(Relaxed).wrapping_add(1), Relaxed);
@@ -103,24 +91,16 @@ impl Stamps {
         self.last_write.store(self.clock.now().0, Relaxed);
     }
 
-    fn answer_read(&self) {
+    /// Bytes above TLS were read: an answer, or its beginning.
+    pub(crate) fn answer_read(&self) {
         if self.first_byte.load(Relaxed) == NOT_YET {
             self.first_byte.store(self.last_read.load(Relaxed), Relaxed);
         }
     }
 
-    fn request_written(&self, bytes: usize) {
-        self.written.store(self.written.load(Relaxed) + bytes as u64, Relaxed);
-        self.unflushed.store(true, Relaxed);
-    }
-
-    /// hyper flushes only when its own buffer is empty; everything written
-    /// until then is on the socket.
-    fn flushed(&self) {
-        if self.unflushed.load(Relaxed) {
-            self.unflushed.store(false, Relaxed);
-            self.sent.store(self.last_write.load(Relaxed), Relaxed);
-        }
+    /// The whole request is on the socket.
+    pub(crate) fn flushed(&self) {
+        self.sent.store(self.last_write.load(Relaxed), Relaxed);
     }
 }
 
@@ -200,89 +180,37 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<Stamped>>),
 }
 
-/// The most that one read takes from the socket: a TLS record, and far more
-/// than a streamed event.
-const READ_SIZE: usize = 16 * 1024;
-
-/// What hyper reads and writes.
-///
-/// Reads go through a buffer of our own: handing hyper's uninitialised one to
-/// the socket would need `unsafe`, and the copy of an event costs nanoseconds.
-pub(crate) struct HyperIo {
-    stream: Stream,
-    stamps: Arc<Stamps>,
-    buffer: Box<[u8]>,
-}
-
-impl HyperIo {
-    pub(crate) fn new(stream: Stream, stamps: Arc<Stamps>) -> Self {
-        Self { stream, stamps, buffer: vec![0; READ_SIZE].into_boxed_slice() }
-    }
-}
-
 /// Calls a poll method of whichever stream it is.
 macro_rules! either {
     ($stream:expr, $method:ident, $($argument:expr),*) => {
-        match &mut $stream {
+        match $stream {
             Stream::Plain(s) => Pin::new(s).$method($($argument),*),
             Stream::Tls(s) => Pin::new(s.as_mut()).$method($($argument),*),
         }
     };
 }
 
-impl hyper::rt::Read for HyperIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl Stream {
+    /// Reads into `space`; how much, 0 at the end.
+    pub(crate) fn poll_read(
+        &mut self,
         cx: &mut Context<'_>,
-        mut out: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let size = out.remaining().min(this.buffer.len());
-        let mut buf = ReadBuf::new(&mut this.buffer[..size]);
-        ready!(either!(this.stream, poll_read, cx, &mut buf))?;
-        if !buf.filled().is_empty() {
-            this.stamps.answer_read();
-            out.put_slice(buf.filled());
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for HyperIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
+        space: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(either!(self.stream, poll_write, cx, buf))?;
-        self.stamps.request_written(n);
-        Poll::Ready(Ok(n))
+        let mut space = ReadBuf::new(space);
+        ready!(either!(self, poll_read, cx, &mut space))?;
+        Poll::Ready(Ok(space.filled().len()))
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+    pub(crate) fn poll_write(
+        &mut self,
         cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(either!(self.stream, poll_write_vectored, cx, bufs))?;
-        self.stamps.request_written(n);
-        Poll::Ready(Ok(n))
+        either!(self, poll_write, cx, bytes)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(s) => s.is_write_vectored(),
-            Stream::Tls(s) => s.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(either!(self.stream, poll_flush, cx))?;
-        self.stamps.flushed();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.stream, poll_shutdown, cx)
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, poll_flush, cx)
     }
 }

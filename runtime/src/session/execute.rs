@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use phasegate_core::ServiceId;
 use phasegate_core::account::RunFacts;
-use phasegate_core::account::result::{ClientResult, RunResult};
+use phasegate_core::account::result::{ClientConnections, ClientResult, RunResult};
 use phasegate_core::collector::{Collector, CollectorInput};
 use phasegate_core::conductor::{Conductor, ConductorInput};
 use phasegate_core::controller::report::ControllerReport;
@@ -16,6 +16,7 @@ use phasegate_core::ledger::report::LedgerReport;
 use phasegate_core::ledger::{Ledger, LedgerInput};
 use phasegate_core::machine::Machine;
 use phasegate_core::message::{Envelope, ProfileFinish};
+use phasegate_core::plan::{Arrival, RunPlan};
 use phasegate_core::readiness::{Readiness, ReadinessInput};
 use phasegate_core::setup::{MAX_COLLECTORS, Settings, node};
 use serde::Serialize;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::audit::{self, Audit, Ended};
+use super::calibrate;
 use super::collect::CollectorExecutor;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
@@ -30,6 +32,7 @@ use super::executors::{
 use super::finish::{self, Evidence};
 use super::handover::Handover;
 use super::live::{Live, Stage};
+use super::meter::Meter;
 use super::origin::Origin;
 use super::process;
 use super::sources::{self, Opened};
@@ -40,7 +43,7 @@ use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::readings::ReadingWriter;
 use crate::export::records::RecordWriter;
-use crate::load::{Engine, EngineConfig, prompts};
+use crate::load::{ConnectionCounts, Engine, EngineConfig, prompts};
 use crate::node::{Executor, Parts, drive};
 use crate::sleep::Sleeper;
 use crate::telemetry::fetch::{Fetch, HttpFetch};
@@ -142,6 +145,13 @@ pub async fn execute(
     interrupt: watch::Receiver<bool>,
     audit: Audit,
 ) -> Result<Done, SessionError> {
+    let floor = match config.calibrate {
+        true => {
+            live.note("calibrating: the same load against a server that takes no time");
+            Some(calibrate::floor(&config, &interrupt).await?)
+        }
+        false => None,
+    };
     let clock = Clock::start();
     let started_at = SystemTime::now();
     let plan = config.plan.clone();
@@ -166,9 +176,25 @@ pub async fn execute(
     };
     let origin = Origin::new(&config, started_at);
     let files = Files::create(&config, &settings, &origin)?;
+    if let Some(problem) = process::raise_file_limit(most_in_flight(&plan)) {
+        live.note(problem);
+    }
+    let (bus, meter, client) =
+        (Bus::new(), Meter::default(), ClientResult { floor, ..ClientResult::default() });
     let run =
-        Run { config, settings, fetch, clock, live, interrupt, audit, files, bus: Bus::new() };
+        Run { config, settings, fetch, clock, live, interrupt, audit, files, bus, meter, client };
     run.go(origin, opened).await
+}
+
+/// The most requests that the plan has in flight at a time, as far as it says.
+fn most_in_flight(plan: &RunPlan) -> u64 {
+    let slots = plan.phases().iter().map(|phase| match phase.arrival {
+        Arrival::Concurrency { concurrency } => u64::from(concurrency),
+        Arrival::Rate { max_concurrency, .. } | Arrival::Fixed { max_concurrency } => {
+            max_concurrency.map_or(0, u64::from)
+        }
+    });
+    slots.max().unwrap_or(0)
 }
 
 struct Run {
@@ -181,6 +207,9 @@ struct Run {
     audit: Audit,
     files: Files,
     bus: Bus,
+    meter: Meter,
+    /// What the engine and the meter say at the end.
+    client: ClientResult,
 }
 
 /// A node on its task.
@@ -251,7 +280,7 @@ impl Run {
                 last.map_or_else(String::new, |error| format!(" (last: {error})"))
             )),
         };
-        let Self { config, live, interrupt, audit, files, .. } = self;
+        let Self { config, live, interrupt, audit, files, client, .. } = self;
         let (journal_complete, mut reasons) = files.finish();
         if let Some(why) = &never_ready {
             let url = &config.endpoint.url;
@@ -266,7 +295,7 @@ impl Run {
             client: ClientResult {
                 cpu_s: Some(process::cpu_seconds()),
                 peak_rss_mib: process::peak_rss_mib(),
-                ..ClientResult::default()
+                ..client
             },
             interrupted: *interrupt.borrow(),
             reasons,
@@ -437,8 +466,10 @@ impl Run {
             bus: Arc::clone(&bus),
             live: live.clone(),
             engine: Arc::clone(&engine),
+            meter: self.meter.clone(),
             active: Vec::new(),
         };
+        let heart = self.meter.beat();
         let conductor = self.spawn::<Conductor, _>(machine, spec, |local| {
             let _ = returns.set(local.clone());
             executor
@@ -460,7 +491,19 @@ impl Run {
         }
         let _ = controller.stop.send(());
         let controller = controller.task.await.map_err(|e| SessionError::Died("controller", e))?;
-        tracing::debug!(connections = ?engine.connections(), "connections");
+        heart.abort();
+        let ConnectionCounts { opened, reused, died_idle } = engine.connections();
+        let name = |index: u16| plan.phases()[usize::from(index)].name.clone();
+        self.client = ClientResult {
+            cores: process::cores(),
+            connections: Some(ClientConnections { opened, reused, died: died_idle }),
+            connection_wait_us: engine.connection_wait_us(),
+            read_to_parsed_us: engine.read_to_parsed_us(),
+            longest_stall_us: self.meter.longest_stall_us(),
+            phases: self.meter.phases(name),
+            floor: self.client.floor,
+            ..ClientResult::default()
+        };
         Ok(Evidence {
             controller: controller.report(),
             conductor: conductor.report(),

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::live::{Live, Stage};
+use super::meter::Meter;
 use crate::bus::Transport;
 use crate::load::Engine;
 use crate::node::Executor;
@@ -70,6 +71,8 @@ pub struct ConductorExecutor {
     pub live: Live,
     /// Sends requests.
     pub engine: Arc<Engine>,
+    /// Looks at the client.
+    pub meter: Meter,
     /// Phases that the progress display still has to be told about.
     pub active: Vec<u16>,
 }
@@ -110,6 +113,7 @@ impl ConductorExecutor {
             }
             ConductorEvent::PhaseStarted { phase } => {
                 self.active.push(phase);
+                self.meter.started(phase);
                 self.live.change(usize::from(phase), |view| view.start = Some(now));
                 self.live.set_stage(Stage::Sending { phase: phase.into() });
             }
@@ -120,6 +124,7 @@ impl ConductorExecutor {
                 }
             }
             ConductorEvent::PhaseComplete { phase, counts } => {
+                self.meter.ended(phase);
                 self.live.change(usize::from(phase), |view| {
                     view.counts = counts;
                     view.end = Some(now);

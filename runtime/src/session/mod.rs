@@ -10,15 +10,19 @@
 //! - `finish`: the result, from what the machines and the files know.
 //! - `origin`: which run it is, for its journal's header.
 //! - [`mod@recover`]: a run read back from its files, and a killed one finished.
+//! - [`calibrate`]: the same load against a server that takes no time.
+//! - [`meter`]: what the client measures of itself.
 //! - `process`: what the operating system says of this process.
 
 pub mod audit;
+pub mod calibrate;
 pub mod collect;
 mod execute;
 pub mod executors;
 mod finish;
 pub mod handover;
 pub mod live;
+pub mod meter;
 mod origin;
 mod process;
 pub mod recover;

@@ -12,8 +12,8 @@ use phasegate_core::Tick;
 use phasegate_core::message::{CollectError, CollectErrorKind};
 use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
-use rustls_platform_verifier::BuilderVerifierExt;
 
+use super::trust::Platform;
 use super::urls;
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -191,8 +191,6 @@ pub(super) async fn read_body(
 #[derive(Clone)]
 pub struct HttpFetch {
     client: Client,
-    /// Why no certificate can be verified, where the system has no roots.
-    no_roots: Option<Arc<str>>,
 }
 
 impl fmt::Debug for HttpFetch {
@@ -208,7 +206,7 @@ impl HttpFetch {
     /// One sentence, if TLS cannot be set up.
     pub fn new() -> Result<Self, String> {
         let failed = |error: &dyn Error| format!("cannot set up HTTP: {}", root_cause(error));
-        let (tls, no_roots) = tls().map_err(|error| failed(&error))?;
+        let tls = tls().map_err(|error| failed(&error))?;
         let same_host = redirect::Policy::custom(|attempt| {
             let from = attempt.previous().last();
             let elsewhere = from.is_some_and(|from| from.host_str() != attempt.url().host_str());
@@ -229,7 +227,7 @@ impl HttpFetch {
             .user_agent(concat!("phasegate/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| failed(&error))?;
-        Ok(Self { client, no_roots: no_roots.map(Arc::from) })
+        Ok(Self { client })
     }
 
     async fn send(&self, request: &Request) -> Result<Box<dyn Answer>, CollectError> {
@@ -246,13 +244,7 @@ impl HttpFetch {
             builder = builder.header(header, value);
         }
         let shown = request.shown();
-        let response = builder.send().await.map_err(|error| {
-            let mut error = classify(error, shown);
-            if let (Some(why), "https") = (&self.no_roots, request.url().scheme()) {
-                error.message = format!("{} ({why})", error.message);
-            }
-            error
-        })?;
+        let response = builder.send().await.map_err(|error| classify(error, shown))?;
         Ok(Box::new(HttpAnswer { response, shown: shown.to_owned() }))
     }
 }
@@ -287,23 +279,15 @@ impl Answer for HttpAnswer {
     }
 }
 
-/// TLS by ring with the system's roots. A system without any (a bare container)
-/// can still speak HTTP: then the reason is handed along for the day someone
-/// asks for HTTPS.
-fn tls() -> Result<(rustls::ClientConfig, Option<String>), rustls::Error> {
+/// TLS by ring, verified as the platform does.
+fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = || {
-        rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-    };
-    match builder()?.with_platform_verifier() {
-        Ok(verified) => Ok((verified.with_no_client_auth(), None)),
-        Err(error) => {
-            let none = rustls::RootCertStore::empty();
-            let config = builder()?.with_root_certificates(none).with_no_client_auth();
-            Ok((config, Some(format!("no certificate can be verified: {error}"))))
-        }
-    }
+    let verifier = Arc::new(Platform::new(Arc::clone(&provider)));
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?;
+    // What is called dangerous is a verifier of one's own; this one hands on.
+    let verified = builder.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(verified.with_no_client_auth())
 }
 
 /// The class of a reqwest error, and one sentence that names the URL.

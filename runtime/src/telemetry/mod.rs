@@ -4,7 +4,8 @@
 //! - [`prometheus`], [`dcgm`], [`nvml`]: the sources.
 //! - [`scrape`]: one fetch and parse of an exposition, shared by the first two.
 //! - [`exposition`]: the parser of Prometheus text and OpenMetrics text.
-//! - [`fetch`]: HTTP GET behind a small trait, and reqwest behind that.
+//! - [`fetch`]: HTTP GET behind a small trait, and reqwest behind that; `trust`:
+//!   whom its TLS trusts.
 //! - [`urls`]: what users write as a URL, and what of it may be shown.
 //! - [`models`]: whether an endpoint is ready, and its models.
 
@@ -15,6 +16,7 @@ pub mod models;
 pub mod nvml;
 pub mod prometheus;
 pub mod scrape;
+mod trust;
 pub mod urls;
 
 use std::future::Future;

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use phasegate_core::account::assemble::result_of;
 use phasegate_core::account::attribution::SeriesWindows;
-use phasegate_core::account::result::{
-    ClientResult, Delta, LagStats, PhaseResult, Verdict as Grade,
-};
+use phasegate_core::account::result::{ClientResult, Delta, PhaseResult, Verdict as Grade};
 use phasegate_core::account::{Attribution, Evidence, RunFacts};
 use phasegate_core::message::{BaselineKind, ReleasedBy};
 use phasegate_core::plan::PhasePlan;
@@ -97,12 +95,7 @@ fn facts() -> RunFacts {
         started_at: String::new(),
         finished_at: String::new(),
         config: serde_json::Value::Null,
-        client: ClientResult {
-            dispatch_lag_us: LagStats { p50: None, p99: None, max: None },
-            cpu_s: None,
-            peak_rss_mib: None,
-            client_bound: None,
-        },
+        client: ClientResult::default(),
         interrupted: false,
         reasons: Vec::new(),
     }

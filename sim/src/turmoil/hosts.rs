@@ -30,6 +30,7 @@ use phasegate_runtime::session::executors::{
 };
 use phasegate_runtime::session::handover::Handover;
 use phasegate_runtime::session::live::Live;
+use phasegate_runtime::session::meter::Meter;
 use phasegate_runtime::sleep::Sleeper;
 use phasegate_runtime::telemetry::Source as Reads;
 use phasegate_runtime::telemetry::dcgm::DcgmSource;
@@ -205,6 +206,7 @@ impl Common {
             bus: Arc::clone(&link),
             live: Live::default(),
             engine: Arc::new(engine),
+            meter: Meter::default(),
             active: Vec::new(),
         };
         let conductor = self.node(machine, spec, (&bus, clock), |local| {

@@ -404,9 +404,7 @@ impl Remains<'_> {
             config: serde_json::Value::Null,
             client: ClientResult {
                 dispatch_lag_us: ledger.dispatch_lag_us,
-                cpu_s: None,
-                peak_rss_mib: None,
-                client_bound: None,
+                ..ClientResult::default()
             },
             interrupted: conductor.cancelled,
             reasons: Vec::new(),

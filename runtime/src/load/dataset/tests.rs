@@ -49,7 +49,13 @@ fn prompts(text: &str, input: &InputConfig) -> FilePrompts {
 }
 
 fn credit(phase: u16, number: u32, item: Item) -> Credit {
-    Credit { id: CreditId { phase, number }, planned: Tick(0), deadline: Tick::NEVER, item, cancel_after: None }
+    Credit {
+        id: CreditId { phase, number },
+        planned: Tick(0),
+        deadline: Tick::NEVER,
+        item,
+        cancel_after: None,
+    }
 }
 
 fn single(prompts: &FilePrompts, phase: u16, index: u32) -> Prompt {
