@@ -287,7 +287,7 @@ fn record() {
 
     let args = ["-u", &slow.url, "-c", "2", "-d", "60s", "--osl", "4"];
     let running = start(&[&args[..], &none].concat());
-    running.when("records.jsonl", |text| text.lines().count() > 4);
+    running.when("records.jsonl", |text| text.lines().count() > 40);
     running.signal(Signal::INT);
     keep("cancelled", running.finish().assert_code(130));
 
