@@ -192,7 +192,7 @@ impl Exchange {
             })?;
         }
         if !progress.complete && !finished {
-            let what = "the stream ended without its end ([DONE]) and without a finish reason";
+            let what = "the stream ended without [DONE], or the API's own end, and without a finish reason";
             return Err(Failure::new(ErrorClass::StreamCut, what));
         }
         progress.complete = true;

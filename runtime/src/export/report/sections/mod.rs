@@ -2,6 +2,7 @@
 //!
 //! - [`head`]: what was measured, how it ended and why.
 //! - [`summary`]: a line a phase; each phase's verdict in words.
+//! - [`sweep`]: the steps of a sweep, side by side.
 //! - [`course`]: what happened when: timeline, latency, distribution.
 //! - [`gpus`]: power and energy.
 //! - [`server`]: the server's own metrics, and the client's count against them.

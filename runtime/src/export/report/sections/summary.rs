@@ -148,6 +148,10 @@ fn load(result: &RunResult, phase: &PhaseResult) -> Option<String> {
         },
         _ => return None,
     };
+    let stages = plan.get("stages").and_then(serde_json::Value::as_array);
+    if let Some(stages) = stages.filter(|stages| !stages.is_empty()) {
+        words = format!("up to {words}, in {} stages", stages.len());
+    }
     if let Some(most) = arrival.get("max_concurrency").and_then(serde_json::Value::as_u64) {
         words.push_str(&format!(", at most {most} at a time"));
     }
