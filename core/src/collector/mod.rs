@@ -3,12 +3,15 @@
 //! - [`machine`]: the collector: one source, periodic readings, one baseline a
 //!   boundary.
 //! - [`io`]: its plan, its inputs, its effects.
+//! - [`frozen`]: when an exporter answers and nothing that it shows moves.
 //! - [`sampling`]: how one boundary's baseline comes about: retries, settling.
 
+pub mod frozen;
 pub mod io;
 pub mod machine;
 pub mod sampling;
 
+pub use frozen::Pulse;
 pub use io::{
     CollectorEffect, CollectorInput, CollectorPlan, Fingerprint, Purpose, ReadId, ReadStamp,
 };
