@@ -32,6 +32,7 @@ fn settings() -> Settings {
         heartbeat: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
         optional: false,
+        sole: false,
     };
     Settings {
         collectors: vec![

@@ -300,10 +300,13 @@ fn what_is_published_within_the_settling_is_exact() {
 fn what_is_published_after_the_settling_is_said_with_its_family_and_numbers() {
     let split = is(&["unsettled", "contaminated"], &["publish-delay:30s"], &[]);
     let notes = notes(phase(&split.result, "profiling"));
-    for (family, number) in
-        [("vllm:", "5 requests"), ("vllm:prompt_tokens", "80"), ("vllm:generation_tokens", "40")]
-    {
-        assert!(notes.contains(family) && notes.contains(number), "{notes}");
+    // Since the run began: 6 requests of 16 and 8 tokens.
+    for (family, number) in [
+        ("vllm:request_success", "expected 6, seen 0"),
+        ("vllm:prompt_tokens", "expected 96, seen 0"),
+        ("vllm:generation_tokens", "expected 48, seen 0"),
+    ] {
+        assert!(notes.contains(&format!("{family}: {number}")), "{notes}");
     }
 }
 

@@ -180,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn readings_that_overlap_do_not_weigh_time_twice() {
+        let spans = [span(0, 100)];
+        let mut gauge = Gauge::default();
+        gauge.set(&spans, Tick(0), 1.0);
+        // A slow reading whose middle is before that of the one fed earlier.
+        gauge.set(&spans, Tick(60), 3.0);
+        gauge.set(&spans, Tick(40), 9.0);
+        gauge.set(&spans, Tick(80), 5.0);
+        let stats = gauge.stats(&spans, 0).unwrap();
+        assert!((stats.avg - (60.0 * 1.0 + 20.0 * 9.0 + 20.0 * 5.0) / 100.0).abs() < 1e-12);
+    }
+
+    #[test]
     fn a_gauge_that_is_gone_has_no_value() {
         let spans = [span(0, 10), span(20, 30), None];
         let mut gauge = Gauge::default();

@@ -5,6 +5,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::frozen::Pulse;
+use crate::engines::Observed;
 use crate::id::{Domain, PhaseId, ServiceId};
 use crate::message::{BaselineKind, CollectError, Envelope};
 use crate::time::Tick;
@@ -35,6 +36,11 @@ pub struct CollectorPlan {
     /// a collector is ready once it has been read for the first time.
     #[serde(default)]
     pub optional: bool,
+    /// The source counts every request of the client, and not only a share as one
+    /// of several replicas does. Only then can its counts be held against the
+    /// client's tally.
+    #[serde(default)]
+    pub sole: bool,
 }
 
 /// Names one reading of one collector; counts from 0.
@@ -42,25 +48,18 @@ pub struct CollectorPlan {
 #[serde(transparent)]
 pub struct ReadId(pub u64);
 
-/// A digest of everything in a reading that load moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    /// Equal where nothing that load moves has moved.
-    pub hash: u64,
-}
-
 /// What a collector has to know of a successful reading.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReadStamp {
     /// When it began.
     pub start: Tick,
     /// When its last byte was in.
     pub end: Tick,
-    /// `None` where the source always moves, or where it cannot be told what
-    /// load moves: settling is then not waited for.
-    pub fingerprint: Option<Fingerprint>,
-    /// The families that differ from the reading of this source before; may be
-    /// empty.
+    /// What it shows of what load moves. `None` where the source always moves, or
+    /// where that cannot be told: settling is then not waited for.
+    pub seen: Option<Observed>,
+    /// Of a reading for a boundary: the families that load moves and that differ
+    /// from the reading of this source before; may be empty.
     pub moved: Vec<String>,
     /// Of GPUs: whether their source is alive.
     #[serde(default, skip_serializing_if = "Option::is_none")]

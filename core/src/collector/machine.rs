@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::frozen::Freshness;
 use super::io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 use super::sampling::{Answer, Due, Sampling};
+use super::settling::Settling;
 use crate::id::{MessageId, ServiceId};
 use crate::machine::{Deadline, Machine, Sink, Step, TimerKey, Transitions};
 use crate::message::{
@@ -96,6 +97,7 @@ pub struct Collector {
     /// The periodic reading that is under way.
     periodic: Option<ReadId>,
     freshness: Freshness,
+    settling: Settling,
     open: BTreeMap<BoundaryMark, Sampling>,
     answers: BTreeMap<BoundaryMark, (MessageId, Answer)>,
     handed_in: Option<MessageId>,
@@ -118,6 +120,8 @@ impl Collector {
         let heartbeat = plan.heartbeat.max(Duration::from_millis(1));
         Self {
             member: Member::new(plan.id.clone(), capabilities, heartbeat),
+            // Nothing is sent before the first phase.
+            settling: Settling::new(plan.sole, Some(Tick::ZERO)),
             plan,
             state: CollectorState::New,
             timers: TimerTable::default(),
@@ -141,6 +145,8 @@ impl Collector {
     #[must_use]
     pub fn reborn(plan: CollectorPlan, incarnation: u64) -> Self {
         let mut collector = Self::new(plan);
+        // There may be load.
+        collector.settling = Settling::new(collector.plan.sole, None);
         collector.member = collector.member.with_incarnation(incarnation);
         collector
     }
@@ -233,6 +239,7 @@ impl Collector {
             let answer = Err(self.disabled_error());
             self.acknowledge(mark, &answer, None, out);
         } else if !self.open.contains_key(&mark) {
+            self.settling.asked(now, request);
             if let Some(read) = self.periodic.filter(|_| is_planted(Bug::PeriodicAsBaseline)) {
                 self.open.insert(mark, Sampling::begin(now, request, read));
                 return;
@@ -281,7 +288,14 @@ impl Collector {
         let Some(answer) = self.open.get(&mark).and_then(|s| s.answer().cloned()) else {
             return;
         };
-        self.open.remove(&mark);
+        if let Some(sampling) = self.open.remove(&mark)
+            && answer.is_ok()
+            && let Some((expected, stamp, judgement)) = sampling.closing()
+            && let Some(seen) = &stamp.seen
+        {
+            self.settling.close(expected, seen, judgement);
+        }
+        self.settling.answered(mark.kind);
         if let Ok((read, _)) = &answer {
             let BoundaryMark { phase, kind } = mark;
             out.push(CollectorEffect::Baseline { read: *read, phase, kind });
@@ -349,6 +363,9 @@ impl Collector {
             Err(_) => self.failed = self.failed.saturating_add(1),
         }
         let Some(mark) = boundary else {
+            if let Ok(stamp) = &outcome {
+                self.settling.saw(stamp);
+            }
             self.plan_periodic(now);
             match outcome {
                 Err(error) if !self.ready && error.kind == CollectErrorKind::Absent => {
@@ -360,7 +377,14 @@ impl Collector {
         };
         if let Some(sampling) = self.open.get_mut(&mark) {
             match outcome {
-                Ok(stamp) => sampling.succeeded(now, stamp),
+                Ok(stamp) => {
+                    let expected = sampling.expected().zip(stamp.seen.as_ref());
+                    let judgement = expected.map(|(expected, seen)| {
+                        self.settling.judge(expected, stamp.start, seen, &stamp.moved)
+                    });
+                    self.settling.saw(&stamp);
+                    sampling.succeeded(now, stamp, judgement);
+                }
                 Err(error) => sampling.failed(now, error),
             }
         }

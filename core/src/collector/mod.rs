@@ -4,17 +4,18 @@
 //!   boundary.
 //! - [`io`]: its plan, its inputs, its effects.
 //! - [`frozen`]: when an exporter answers and nothing that it shows moves.
-//! - [`sampling`]: how one boundary's baseline comes about: retries, settling.
+//! - [`sampling`]: how one boundary's baseline comes about: retries, pauses.
+//! - `settling`: whether the source has published what the client's requests
+//!   caused.
 
 pub mod frozen;
 pub mod io;
 pub mod machine;
 pub mod sampling;
+mod settling;
 
 pub use frozen::Pulse;
-pub use io::{
-    CollectorEffect, CollectorInput, CollectorPlan, Fingerprint, Purpose, ReadId, ReadStamp,
-};
+pub use io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 pub use machine::{Collector, CollectorTimer};
 
 #[cfg(test)]

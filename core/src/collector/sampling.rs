@@ -1,14 +1,15 @@
 //! How one boundary's baseline comes about.
 //!
 //! Readings are taken one after the other until one counts: the first, where
-//! settling is not asked for or cannot be told; the second of two equal ones in
-//! a row, where it can. The last successful reading is the baseline. A failed
-//! one is tried again a few times. The answer is out before the gate's time is
-//! over, whatever happens.
+//! settling is not asked for or cannot be told; where it can, the first that is
+//! settled (see `settling`), or that no further one would improve on. The last
+//! successful reading is the baseline. A failed one is tried again a few times.
+//! The answer is out before the gate's time is over, whatever happens.
 
 use core::time::Duration;
 
 use super::io::{ReadId, ReadStamp};
+use super::settling::{Expected, Judgement};
 use crate::machine::{Step, Transitions};
 use crate::message::{BaselineRequest, CollectError, CollectErrorKind, ReadingMark};
 use crate::time::Tick;
@@ -17,7 +18,7 @@ use crate::time::Tick;
 pub const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// So many times at most.
 pub const RETRIES: u32 = 2;
-/// The first pause between two readings that are to be equal; it doubles.
+/// The first pause between two readings of a boundary; it doubles.
 pub const FIRST_SETTLE_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause.
 pub const LONGEST_SETTLE_PAUSE: Duration = Duration::from_millis(250);
@@ -77,7 +78,7 @@ impl Transitions for SamplingState {
             (Self::Reading | Self::Pausing | Self::Answered, E::Request) => Step::NoOp,
             (Self::Reading, E::Enough | E::Spent) => Step::To(Self::Answered),
             (Self::Reading, E::Again) => Step::To(Self::Pausing),
-            // What is under way may still be the one that is equal.
+            // What is under way may still be the one that is settled.
             (Self::Reading, E::SettleOver) => Step::NoOp,
             (Self::Pausing, E::Resume) => Step::To(Self::Reading),
             (Self::Pausing, E::SettleOver) => Step::To(Self::Answered),
@@ -119,7 +120,11 @@ pub(super) struct Sampling {
     pause: Duration,
     readings: u32,
     failures: u32,
+    /// What settling is to show, where it is asked for.
+    expected: Option<Expected>,
     last: Option<(ReadId, ReadStamp)>,
+    /// Of the last successful reading.
+    judgement: Option<Judgement>,
     error: Option<CollectError>,
     answer: Option<Answer>,
 }
@@ -140,10 +145,23 @@ impl Sampling {
             pause: FIRST_SETTLE_PAUSE,
             readings: 0,
             failures: 0,
+            expected: (!settle.is_zero()).then(|| Expected::of(request)),
             last: None,
+            judgement: None,
             error: None,
             answer: None,
         }
+    }
+
+    /// What a reading is to show; `None` where settling is not asked for.
+    pub(super) fn expected(&self) -> Option<&Expected> {
+        self.expected.as_ref()
+    }
+
+    /// The reading that the answer is given with, and how it was judged.
+    pub(super) fn closing(&self) -> Option<(&Expected, &ReadStamp, &Judgement)> {
+        let (_, stamp) = self.last.as_ref()?;
+        Some((self.expected.as_ref()?, stamp, self.judgement.as_ref()?))
     }
 
     /// The reading that is under way.
@@ -180,20 +198,23 @@ impl Sampling {
         }
     }
 
-    /// The reading that was under way has succeeded.
-    pub(super) fn succeeded(&mut self, now: Tick, stamp: ReadStamp) {
+    /// The reading that was under way has succeeded; `judgement` is whether it is
+    /// settled, where that was asked for and can be told.
+    pub(super) fn succeeded(&mut self, now: Tick, stamp: ReadStamp, judgement: Option<Judgement>) {
         self.readings = self.readings.saturating_add(1);
-        let fingerprint = stamp.fingerprint;
-        let before = self.last.replace((self.read, stamp)).and_then(|(_, s)| s.fingerprint);
-        let settled = match (self.settle_end, fingerprint) {
-            (None, _) | (Some(_), None) => None,
-            (Some(_), Some(_)) if before == fingerprint => Some(true),
-            (Some(_), Some(_)) => {
+        self.last = Some((self.read, stamp));
+        let settled = match &judgement {
+            None => None,
+            Some(Judgement::Settled) => Some(true),
+            Some(Judgement::Hopeless(_)) => Some(false),
+            Some(Judgement::Waiting(_)) => {
+                self.judgement = judgement;
                 self.pause(now + self.pause);
                 self.pause = (self.pause * 2).min(LONGEST_SETTLE_PAUSE);
                 return;
             }
         };
+        self.judgement = judgement;
         self.conclude(SamplingEvent::Enough, settled);
     }
 
@@ -255,15 +276,19 @@ impl Sampling {
         if !self.step(event) {
             return;
         }
-        self.answer = Some(match (self.last.take(), self.error.take()) {
+        let unsettled = match &self.judgement {
+            Some(Judgement::Waiting(lacks) | Judgement::Hopeless(lacks)) => lacks.clone(),
+            Some(Judgement::Settled) | None => Vec::new(),
+        };
+        self.answer = Some(match (&self.last, self.error.take()) {
             (Some((read, stamp)), _) => Ok((
-                read,
+                *read,
                 ReadingMark {
                     start: stamp.start,
                     end: stamp.end,
                     readings: self.readings,
                     settled,
-                    unsettled: if settled == Some(false) { stamp.moved } else { Vec::new() },
+                    unsettled,
                 },
             )),
             (None, Some(error)) => Err(error),

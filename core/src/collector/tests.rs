@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::*;
+use crate::engines::Observed;
 use crate::id::{Domain, PhaseId, ServiceId};
 use crate::machine::{Machine, render_table};
 use crate::message::BaselineKind::{self, End, Start};
@@ -18,6 +19,7 @@ mod life;
 mod optional;
 mod periodic;
 mod random;
+mod settling;
 
 fn plan() -> CollectorPlan {
     CollectorPlan {
@@ -27,6 +29,7 @@ fn plan() -> CollectorPlan {
         heartbeat: Duration::from_secs(1),
         read_timeout: Duration::from_millis(900),
         optional: false,
+        sole: true,
     }
 }
 
@@ -104,8 +107,8 @@ impl Rig {
 
     fn stamp(&self, read: u64, hash: Option<u64>) -> ReadStamp {
         let start = self.began.iter().find(|(r, _)| *r == ReadId(read)).unwrap().1;
-        let fingerprint = hash.map(|hash| Fingerprint { hash });
-        ReadStamp { start, end: self.now, fingerprint, moved: vec![format!("family_{read}")] }
+        let seen = hash.map(|hash| Observed { others: hash + 1, ..Observed::default() });
+        ReadStamp { start, end: self.now, seen, moved: vec![format!("family_{read}")] }
     }
 
     fn done(&mut self, read: u64, hash: Option<u64>) {

@@ -151,6 +151,7 @@ impl World {
                 heartbeat: Duration::from_secs(1 << 30),
                 read_timeout: Duration::from_secs(1),
                 optional: false,
+                sole: false,
             }),
             id: ServiceId::new(name),
             dead: false,
@@ -277,7 +278,7 @@ impl World {
             }
             Step::Read(n, read) => {
                 let (_, start) = self.nodes[n].take_reading(read);
-                let stamp = ReadStamp { start, end: self.now, fingerprint: None, moved: vec![] };
+                let stamp = ReadStamp { start, end: self.now, seen: None, moved: vec![] };
                 self.tell_node(n, CollectorInput::ReadDone { read, outcome: Ok(stamp) });
             }
             Step::Fail(n, read) => {

@@ -1,14 +1,17 @@
 //! The collector at its boundaries: the answer is a function of the history.
 //!
 //! The model keeps no state but a log of what happened at each boundary, and
-//! works out from the log, every time anew, what must be so now.
+//! works out from the log, every time anew, what must be so now. Whether a reading
+//! shows what it must is worked out when it comes, from all readings and answers
+//! before it, for a server with one counter of requests and one family that nobody
+//! knows.
 
 use core::time::Duration;
 
 use phasegate_core::collector::{
-    Collector, CollectorEffect, CollectorInput, CollectorPlan, Fingerprint, Purpose, ReadId,
-    ReadStamp,
+    Collector, CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp,
 };
+use phasegate_core::engines::{Count, Engine, Observed, Part, Unit};
 use phasegate_core::id::{Domain, MessageId, PhaseId, ServiceId};
 use phasegate_core::machine::Machine;
 use phasegate_core::message::{
@@ -24,19 +27,182 @@ use super::{kind, phase};
 enum Op {
     /// Asks, with so much time and so much of it for settling.
     Ask(u8, BaselineKind, u64, u64),
-    /// A reading ends, with this digest; `None` where there is none to compare.
-    Done(usize, Option<u64>),
+    /// A reading ends and shows this; `None` where there is nothing to compare.
+    Done(usize, Option<Shown>),
+    /// So many requests complete, fail.
+    Load(u64, u64),
     Fail(usize),
     Disable,
     Wait(u64),
 }
 
+/// What a reading shows: the counter, where it is there, the unknown family, where
+/// it is there, and whether a request is being worked on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Shown {
+    count: Option<u64>,
+    other: u64,
+    busy: bool,
+}
+
+/// How a reading stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stands {
+    Settled,
+    Waiting,
+    Hopeless,
+}
+
+/// All that was read and answered, as far as the next reading's standing goes.
+#[derive(Debug, Default)]
+struct History {
+    /// It sees every request.
+    sole: bool,
+    /// When the last load ended, and the readings that began and ended since.
+    quiet: Option<u64>,
+    since: Vec<(u64, u64, Shown)>,
+    /// Requests completed, failed.
+    tally: (u64, u64),
+    /// The tally when a boundary was settled for the first time; the counter when
+    /// it last was, and the tally then.
+    first: Option<(u64, u64)>,
+    base: Option<(u64, (u64, u64))>,
+    /// The boundaries whose answer has been taken note of.
+    noted: Vec<(PhaseId, BaselineKind)>,
+}
+
+impl History {
+    fn asked(&mut self, now: u64, kind: BaselineKind, settle: u64) {
+        let quiet = match kind {
+            BaselineKind::Start | BaselineKind::End if settle == 0 => None,
+            BaselineKind::Start => self.quiet.or(Some(now)),
+            BaselineKind::End => Some(now),
+        };
+        if quiet != self.quiet {
+            self.since.clear();
+        }
+        self.quiet = quiet;
+    }
+
+    /// What the counter has to be compared with: by how much it grew, from what to
+    /// what it may have.
+    fn growth(&self, tally: (u64, u64), count: Option<u64>) -> Option<(i64, i64, i64)> {
+        let first = self.first?;
+        let (value, then) = match (self.base, count) {
+            (None, None) => return None,
+            (None, Some(_)) => (0, first),
+            (Some(base), _) => base,
+        };
+        let grown = count.unwrap_or(0) as i64 - value as i64;
+        let least = tally.0.saturating_sub(then.0) as i64;
+        Some((grown, least, least + tally.1.saturating_sub(then.1) as i64))
+    }
+
+    fn stands(&self, b: &Boundary, began: u64, shown: Shown) -> Stands {
+        // Only the very last reading is looked at, and only if this one began
+        // when it was over.
+        let before = self
+            .since
+            .last()
+            .filter(|(from, to, _)| *to <= began && self.quiet.is_some_and(|quiet| *from >= quiet));
+        let before = before.map(|(_, _, shown)| *shown);
+        let still =
+            before.is_some_and(|before| (before.count, before.other) == (shown.count, shown.other));
+        let growth = if self.sole { self.growth(b.tally, shown.count) } else { None };
+        let Some((grown, least, most)) = growth else {
+            let blind = self.sole
+                && self.first.is_none()
+                && b.kind == BaselineKind::End
+                && shown.count.is_some();
+            return match (still && !shown.busy, blind) {
+                (false, _) => Stands::Waiting,
+                (true, false) => Stands::Settled,
+                (true, true) => Stands::Hopeless,
+            };
+        };
+        let other_still = shown.other == 0 || before.is_some_and(|b| b.other == shown.other);
+        if grown >= 0 && (least..=most).contains(&grown) && other_still && !shown.busy {
+            Stands::Settled
+        } else if still && !shown.busy && (grown < 0 || grown > most) {
+            Stands::Hopeless
+        } else {
+            Stands::Waiting
+        }
+    }
+
+    /// Takes note of the answers that are new.
+    fn note(&mut self, now: u64, boundaries: &[Boundary]) {
+        let mut answered: Vec<&Boundary> = boundaries
+            .iter()
+            .filter(|b| matches!(b.now(now), Now::Answered(_)))
+            .filter(|b| !self.noted.contains(&(b.phase, b.kind)))
+            .collect();
+        answered.sort_by_key(|b| (b.phase, b.kind));
+        for b in answered {
+            self.noted.push((b.phase, b.kind));
+            if b.kind == BaselineKind::Start {
+                self.quiet = None;
+            }
+            let last = b.log.iter().rev().find_map(|(_, event)| match event {
+                Event::Success { shown: Some(shown), stands, .. } => Some((*shown, *stands)),
+                Event::Success { .. } | Event::Failure(_) => None,
+            });
+            let read_last = b.log.iter().rev().find_map(|(_, event)| match event {
+                Event::Success { shown, .. } => Some(shown.is_some()),
+                Event::Failure(_) => None,
+            });
+            let (Some((shown, stands)), true) = (last, b.settle > 0) else { continue };
+            if read_last != Some(true) || !matches!(b.now(now), Now::Answered(Ok(_))) {
+                continue;
+            }
+            match self.first {
+                None if stands == Stands::Waiting => {}
+                None => {
+                    self.first = Some(b.tally);
+                    self.base = shown.count.map(|count| (count, b.tally));
+                }
+                Some(_) => {
+                    if let Some((grown, least, _)) = self.growth(b.tally, shown.count)
+                        && !(0..least).contains(&grown)
+                        && self
+                            .base
+                            .map_or(self.first, |(_, then)| Some(then))
+                            .is_none_or(|then| b.tally.0 + b.tally.1 >= then.0 + then.1)
+                    {
+                        self.base = Some((shown.count.unwrap_or(0), b.tally));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn observed(shown: Shown) -> Observed {
+    let counts = shown.count.map(|value| Count {
+        engine: Engine::Vllm,
+        family: "vllm:request_success".to_owned(),
+        part: Part::Value,
+        unit: Unit::Requests,
+        value: value as f64,
+    });
+    Observed {
+        counts: counts.into_iter().collect(),
+        busy: vec![("vllm:num_requests_running".to_owned(), f64::from(u8::from(shown.busy)))],
+        others: shown.other,
+        known: shown.count.map_or(0, |count| count + 1),
+    }
+}
+
 fn op() -> impl Strategy<Value = Op> {
-    let hash = prop_oneof![1 => Just(None), 6 => (0_u64..2).prop_map(Some)];
+    let count = prop_oneof![1 => Just(None), 8 => (0_u64..4).prop_map(Some)];
+    let shown = (count, prop_oneof![3 => Just(0), 1 => 1_u64..3], prop::bool::weighted(0.1))
+        .prop_map(|(count, other, busy)| Shown { count, other, busy });
+    let shown = prop_oneof![1 => Just(None), 12 => shown.prop_map(Some)];
     prop_oneof![
-        4 => (0_u8..2, kind(), 20_u64..4_000, 0_u64..3_000)
+        4 => (0_u8..3, kind(), 20_u64..4_000, 0_u64..3_000)
             .prop_map(|(p, k, b, s)| Op::Ask(p, k, b, s.min(b))),
-        8 => (0_usize..4, hash).prop_map(|(n, h)| Op::Done(n, h)),
+        10 => (0_usize..4, shown).prop_map(|(n, s)| Op::Done(n, s)),
+        3 => (0_u64..3, 0_u64..2).prop_map(|(c, f)| Op::Load(c, f)),
         3 => (0_usize..4).prop_map(Op::Fail),
         1 => prop::sample::select(vec![Op::Wait(3_000), Op::Disable, Op::Wait(0), Op::Wait(5)]),
         12 => (0_u64..300).prop_map(Op::Wait),
@@ -46,7 +212,7 @@ fn op() -> impl Strategy<Value = Op> {
 /// What happened at a boundary, and when.
 #[derive(Debug, Clone)]
 enum Event {
-    Success { read: ReadId, began: u64, hash: Option<u64> },
+    Success { read: ReadId, began: u64, shown: Option<Shown>, stands: Stands },
     Failure(CollectError),
 }
 
@@ -70,14 +236,15 @@ struct Boundary {
     asked: u64,
     budget: u64,
     settle: u64,
+    tally: (u64, u64),
     log: Vec<(u64, Event)>,
     disabled: Option<u64>,
 }
 
+/// What is said to be unsettled is compared elsewhere.
 fn mark(began: u64, at: u64, readings: usize, settled: Option<bool>) -> ReadingMark {
-    let unsettled = if settled == Some(false) { vec![format!("moved {at}")] } else { vec![] };
     let readings = u32::try_from(readings).unwrap();
-    ReadingMark { start: us(began), end: us(at), readings, settled, unsettled }
+    ReadingMark { start: us(began), end: us(at), readings, settled, unsettled: vec![] }
 }
 
 fn us(at: u64) -> Tick {
@@ -92,17 +259,15 @@ impl Boundary {
 
     fn now(&self, now: u64) -> Now {
         let mut last: Option<(ReadId, ReadingMark)> = None;
-        let (mut hashes, mut failures): (Vec<Option<u64>>, Vec<&CollectError>) = (vec![], vec![]);
+        let (mut n, mut failures): (usize, Vec<&CollectError>) = (0, vec![]);
         let mut pause_until = None;
         for (at, event) in &self.log {
             match event {
-                Event::Success { read, began, hash } => {
-                    hashes.push(*hash);
-                    let n = hashes.len();
-                    let equal = hash.is_some() && n > 1 && hashes[n - 2] == *hash;
-                    let compare = self.settle > 0 && hash.is_some();
-                    if !compare || equal {
-                        let settled = compare.then_some(true);
+                Event::Success { read, began, shown, stands } => {
+                    n += 1;
+                    let compare = self.settle > 0 && shown.is_some();
+                    if !compare || *stands != Stands::Waiting {
+                        let settled = compare.then_some(*stands == Stands::Settled);
                         return Now::Answered(Ok((*read, mark(*began, *at, n, settled))));
                     }
                     // Not settled, should it stay the last one.
@@ -161,7 +326,12 @@ fn request(b: &Boundary) -> CollectorInput {
         attempt: 1,
         budget: Duration::from_micros(b.budget),
         settle: Duration::from_micros(b.settle),
-        tally: Tally::default(),
+        tally: Tally {
+            sent: b.tally.0 + b.tally.1,
+            completed: b.tally.0,
+            errors: b.tally.1,
+            ..Tally::default()
+        },
     };
     CollectorInput::Message(Envelope {
         from: ServiceId::controller(),
@@ -237,7 +407,11 @@ fn compare(rig: &Rig, boundaries: &[Boundary]) -> Result<(), TestCaseError> {
             Now::Answered(answer) => {
                 prop_assert!(!answers.is_empty(), "at {}: {:?} {:?}", rig.now, b, answer);
                 for given in &answers {
-                    let given = (*given).clone().map_err(|error| error.kind);
+                    let mut given = (*given).clone().map_err(|error| error.kind);
+                    if let Ok(reading) = &mut given {
+                        let named = !core::mem::take(&mut reading.unsettled).is_empty();
+                        prop_assert_eq!(named, reading.settled == Some(false));
+                    }
                     prop_assert_eq!(given, answer.clone().map(|(_, mark)| mark), "{:?}", b);
                 }
                 prop_assert!(answers.iter().all(|a| *a == answers[0]), "the same for ever");
@@ -258,7 +432,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_collector_answers_as_its_history_says(ops in prop::collection::vec(op(), 0..60)) {
+    fn the_collector_answers_as_its_history_says(
+        sole in prop::bool::weighted(0.8),
+        ops in prop::collection::vec(op(), 0..80),
+    ) {
         let mut rig = Rig {
             collector: Collector::new(CollectorPlan {
                 id: ServiceId::new("c"),
@@ -267,7 +444,8 @@ proptest! {
                 // None within this test: signs of life are not looked at here.
                 heartbeat: Duration::MAX,
                 read_timeout: Duration::from_secs(1),
-            optional: false,
+                optional: false,
+                sole,
             }),
             now: 0,
             under_way: vec![],
@@ -278,6 +456,8 @@ proptest! {
         prop_assert!(rig.collector.next_deadline().is_none_or(|d| d.at == Tick::NEVER));
         let mut boundaries: Vec<Boundary> = vec![];
         let mut disabled = false;
+        // Nothing is sent before the first phase.
+        let mut history = History { sole, quiet: Some(0), ..History::default() };
         for op in ops {
             match op {
                 Op::Ask(p, kind, budget, settle) => {
@@ -286,22 +466,35 @@ proptest! {
                     let (asked, budget, settle) = (rig.now, budget * 1_000, settle * 1_000);
                     let place = place.unwrap_or_else(|| {
                         let (phase, disabled) = (phase(p), disabled.then_some(asked));
-                        let log = vec![];
-                        boundaries.push(Boundary { phase, kind, asked, budget, settle, log, disabled });
+                        let (log, tally) = (vec![], history.tally);
+                        if disabled.is_none() {
+                            history.asked(asked, kind, settle);
+                        }
+                        boundaries.push(Boundary {
+                            phase, kind, asked, budget, settle, tally, log, disabled,
+                        });
                         boundaries.len() - 1
                     });
                     rig.tell(request(&boundaries[place]));
                     let answered = matches!(boundaries[place].now(rig.now), Now::Answered(_));
                     prop_assert_eq!(rig.answers.len() - before, usize::from(answered), "repeated");
                 }
-                Op::Done(n, hash) if n < rig.under_way.len() => {
+                Op::Load(completed, failed) => {
+                    history.tally.0 += completed;
+                    history.tally.1 += failed;
+                }
+                Op::Done(n, shown) if n < rig.under_way.len() => {
                     let (read, phase, kind, began) = rig.under_way.remove(n);
                     let of = boundaries.iter_mut().find(|b| (b.phase, b.kind) == (phase, kind));
-                    of.unwrap().log.push((rig.now, Event::Success { read, began, hash }));
+                    let of = of.unwrap();
+                    let stands =
+                        shown.map_or(Stands::Settled, |shown| history.stands(of, began, shown));
+                    of.log.push((rig.now, Event::Success { read, began, shown, stands }));
+                    history.since.extend(shown.map(|shown| (began, rig.now, shown)));
                     let stamp = ReadStamp {
                         start: us(began),
                         end: us(rig.now),
-                        fingerprint: hash.map(|hash| Fingerprint { hash }),
+                        seen: shown.map(observed),
                         moved: vec![format!("moved {}", rig.now)],
                     };
                     rig.tell(CollectorInput::ReadDone { read, outcome: Ok(stamp) });
@@ -329,11 +522,13 @@ proptest! {
                     let due = |rig: &Rig| rig.collector.next_deadline().map(|d| d.at.0 / 1_000);
                     while let Some(at) = due(&rig).filter(|at| *at <= until) {
                         rig.wake(at);
+                        history.note(rig.now, &boundaries);
                         compare(&rig, &boundaries)?;
                     }
                     rig.now = until;
                 }
             }
+            history.note(rig.now, &boundaries);
             compare(&rig, &boundaries)?;
         }
     }

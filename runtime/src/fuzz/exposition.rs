@@ -1,14 +1,15 @@
 //! Prometheus and OpenMetrics text.
 
+use phasegate_core::engines::fingerprint::{fingerprint, moved};
+use phasegate_core::engines::{observe, recognised};
 use phasegate_core::reading::{Family, Series, Value};
 
 use crate::telemetry::dcgm::gpus;
 use crate::telemetry::exposition::{ParseReport, parse};
-use crate::telemetry::fingerprint::{fingerprint, moved};
 
 /// Reads `bytes` as an exposition, or, where a zero byte divides them, as two of
-/// the same source, and does with the families what a run does: fingerprints,
-/// what moved, GPUs.
+/// the same source, and does with the families what a run does: what they count,
+/// fingerprints, what moved, GPUs.
 ///
 /// # Panics
 /// Where more lines are bad than there are, or a family is not as documented.
@@ -36,6 +37,10 @@ fn read(text: &[u8]) -> ParseReport {
     for family in &report.families {
         documented(family);
     }
+    let seen = observe(&report.families);
+    assert!(seen.counts.iter().all(|count| count.value.is_finite()), "{seen:?}");
+    let engines = recognised(&report.families);
+    assert!(seen.counts.iter().all(|count| engines.contains(&count.engine)), "{seen:?}");
     for gpu in gpus(&report.families) {
         assert!(!gpu.uuid.is_empty());
     }

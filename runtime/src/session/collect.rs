@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use phasegate_core::ServiceId;
 use phasegate_core::collector::{
-    Collector, CollectorEffect, CollectorInput, Fingerprint, Purpose, ReadId, ReadStamp,
+    Collector, CollectorEffect, CollectorInput, Purpose, ReadId, ReadStamp,
 };
+use phasegate_core::engines::fingerprint::moved;
+use phasegate_core::engines::observe;
 use phasegate_core::message::{CollectError, Message};
 use phasegate_core::reading::{BoundaryMark, Family, Reading, ReadingBody};
 use phasegate_core::time::Tick;
@@ -19,7 +21,6 @@ use super::live::Live;
 use crate::bus::Transport;
 use crate::export::readings::ReadingWriter;
 use crate::node::Executor;
-use crate::telemetry::fingerprint::{fingerprint, moved};
 use crate::telemetry::{Source, Taken};
 
 /// A reading that is complete and not yet written. One taken for a boundary
@@ -84,7 +85,7 @@ impl CollectorExecutor {
         let (shelf, local) = (Arc::clone(&self.shelf), self.local.clone());
         let task = tokio::spawn(async move {
             let taken = source.read().await;
-            let outcome = describe(&taken, &shelf);
+            let outcome = describe(&taken, purpose, &shelf);
             if let Ok(mut shelf) = shelf.lock() {
                 shelf.taken.insert(read, (purpose, taken));
             }
@@ -191,24 +192,27 @@ impl Executor<Collector> for CollectorExecutor {
     }
 }
 
-/// What the machine is told of a reading: when it was taken, and whether
-/// anything that load moves has moved since the one before.
-fn describe(taken: &Taken, shelf: &Mutex<Shelf>) -> Result<ReadStamp, CollectError> {
-    let stamp =
-        |fingerprint, moved| ReadStamp { start: taken.start, end: taken.end, fingerprint, moved };
+/// What the machine is told of a reading: when it was taken, what it shows of what
+/// load moves and, for a boundary, which families differ from the reading before.
+fn describe(
+    taken: &Taken,
+    purpose: Purpose,
+    shelf: &Mutex<Shelf>,
+) -> Result<ReadStamp, CollectError> {
+    let stamp = |seen, moved| ReadStamp { start: taken.start, end: taken.end, seen, moved };
     match &taken.body {
         Err(error) | Ok(ReadingBody::Error(error)) => Err(error.clone()),
         Ok(ReadingBody::Gpus(_)) => Ok(stamp(None, Vec::new())),
         Ok(ReadingBody::Families(families)) => {
-            let moved = shelf.lock().map_or_else(
+            let last = shelf.lock().map_or_else(
                 |_| Vec::new(),
-                |mut shelf| {
-                    let moved = moved(&shelf.last, families);
-                    shelf.last.clone_from(families);
-                    moved
-                },
+                |mut shelf| std::mem::replace(&mut shelf.last, families.clone()),
             );
-            Ok(stamp(Some(Fingerprint { hash: fingerprint(families) }), moved))
+            let moved = match purpose {
+                Purpose::Periodic => Vec::new(),
+                Purpose::Boundary { .. } => moved(&last, families),
+            };
+            Ok(stamp(Some(observe(families)), moved))
         }
     }
 }

@@ -71,6 +71,7 @@ pub(super) fn open(
         heartbeat: plan.limits().heartbeat,
         read_timeout: READ_TIMEOUT,
         optional: false,
+        sole: false,
     };
     let closed = |name: &str, reason: String| -> Arc<dyn Source> {
         Arc::new(Closed { name: name.to_owned(), reason, clock })
@@ -85,7 +86,12 @@ pub(super) fn open(
             config.server_metrics_interval,
         );
         opened.push(Opened {
-            plan: CollectorPlan { optional: config.server_metrics_derived, ..plan },
+            plan: CollectorPlan {
+                optional: config.server_metrics_derived,
+                // Of several endpoints each counts a share that is not known.
+                sole: config.server_metrics.len() == 1,
+                ..plan
+            },
             source: source.map_or_else(
                 |reason| closed(&short(url), reason),
                 |s| Arc::new(s) as Arc<dyn Source>,

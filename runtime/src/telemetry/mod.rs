@@ -4,7 +4,6 @@
 //! - [`prometheus`], [`dcgm`], [`nvml`]: the sources.
 //! - [`scrape`]: one fetch and parse of an exposition, shared by the first two.
 //! - [`exposition`]: the parser of Prometheus text and OpenMetrics text.
-//! - [`fingerprint`]: whether anything that load moves has moved.
 //! - [`fetch`]: HTTP GET behind a small trait, and reqwest behind that.
 //! - [`urls`]: what users write as a URL, and what of it may be shown.
 //! - [`models`]: whether an endpoint is ready, and its models.
@@ -12,7 +11,6 @@
 pub mod dcgm;
 pub mod exposition;
 pub mod fetch;
-pub mod fingerprint;
 pub mod models;
 pub mod nvml;
 pub mod prometheus;

@@ -16,6 +16,8 @@ pub struct Measured {
     pub name: String,
     /// Whether it is called clean.
     pub clean: bool,
+    /// What it says of itself.
+    pub notes: Vec<String>,
     /// What it reports less what is true: requests, prompt tokens, output tokens. `None`
     /// where it reports no number.
     pub counts: [Option<f64>; 3],
@@ -94,11 +96,11 @@ pub fn measure(scenario: &Scenario, outcome: &Outcome) -> Result<Vec<Measured>, 
         let whole = truth.energy_j(start, end).ok_or("the load was not kept")?;
         // Nobody reports a warm-up.
         let timers: &[u64] = if phase.kind == PhaseKind::Profiling { &[333, 1000] } else { &[] };
-        let timer =
-            |ms: &u64| (*ms, naive::of(&outcome.readings, *ms, span, counts, (&gpus, &whole)));
+        let timer = |ms: &u64| (*ms, naive::of(&outcome.readings, *ms, span, counts, &whole));
         measured.push(Measured {
             name: phase.name.clone(),
             clean: phase.verdict == Verdict::Clean,
+            notes: phase.notes.clone(),
             counts: against(reported, counts),
             energies: energies(result, phase, &truth, &gpus)?,
             naive: timers.iter().map(timer).collect(),

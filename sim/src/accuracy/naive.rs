@@ -4,6 +4,8 @@
 //! It is computed from the periodic readings of the gated run. A tool without gates
 //! does not pause between two phases, so that its readings are older still than these.
 
+use std::collections::BTreeMap;
+
 use phasegate_core::reading::{Reading, ReadingBody, Value};
 use phasegate_core::time::Tick;
 
@@ -19,13 +21,65 @@ pub struct Naive {
     pub energy: Option<f64>,
 }
 
+/// What is compared, in the order of [`Counts`].
+const NAMES: [&str; 3] = ["vllm:request_success", "vllm:prompt_tokens", "vllm:generation_tokens"];
+
+/// What one source showed at a reading. A reading is written with what has changed since
+/// the one before it alone; this is all of it.
+#[derive(Debug, Clone, Default)]
+struct Shown {
+    start: Tick,
+    end: Tick,
+    /// By name and labels.
+    counters: BTreeMap<(usize, String), f64>,
+    /// By GPU, in joules.
+    joules: BTreeMap<String, f64>,
+}
+
+impl Shown {
+    fn take(&mut self, reading: &Reading) {
+        (self.start, self.end) = (reading.start, reading.end);
+        match &reading.body {
+            ReadingBody::Families(families) => {
+                for (place, name) in NAMES.iter().enumerate() {
+                    let Some(family) = families.iter().find(|family| family.name == *name) else {
+                        continue;
+                    };
+                    for series in &family.series {
+                        let reason = series.labels.get("finished_reason").map(String::as_str);
+                        if let Value::Value(value) = &series.value
+                            && !matches!(reason, Some("abort" | "error"))
+                        {
+                            let labels = format!("{:?}", series.labels);
+                            self.counters.insert((place, labels), *value);
+                        }
+                    }
+                }
+            }
+            ReadingBody::Gpus(gpus) => {
+                for gpu in gpus {
+                    if let Some(energy) = gpu.energy_mj {
+                        self.joules.insert(gpu.uuid.clone(), energy as f64 / 1000.0);
+                    }
+                }
+            }
+            ReadingBody::Error(_) => {}
+        }
+    }
+
+    fn counts(&self, place: usize) -> Option<f64> {
+        let of = self.counters.iter().filter(|((name, _), _)| *name == place);
+        of.map(|(_, value)| *value).fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+    }
+}
+
 /// The phase in `span` by every reading on a timer of `ms` milliseconds.
 pub(super) fn of(
     readings: &[Reading],
     ms: u64,
     (start, end): (Tick, Tick),
     truth: &Counts,
-    (gpus, energies): (&[String], &[f64]),
+    energies: &[f64],
 ) -> Naive {
     let mut sources: Vec<&str> = readings.iter().map(|reading| reading.source.as_str()).collect();
     sources.sort_unstable();
@@ -34,28 +88,19 @@ pub(super) fn of(
     let mut joules = None;
     for source in sources {
         let taken = on_a_timer(readings.iter().filter(|reading| reading.source == source), ms);
-        let before = |at: Tick| taken.iter().rev().find(|reading| reading.end <= at);
+        let before = |at: Tick| taken.iter().rev().find(|shown| shown.end <= at);
         // A tool that has nothing from before the phase takes the first one within.
-        let first = before(start).or_else(|| taken.iter().find(|reading| reading.end > start));
+        let first = before(start).or_else(|| taken.iter().find(|shown| shown.end > start));
         let (Some(first), Some(last)) = (first, before(end)) else { continue };
-        match (&first.body, &last.body) {
-            (ReadingBody::Families(_), ReadingBody::Families(_)) => {
-                let names =
-                    ["vllm:request_success", "vllm:prompt_tokens", "vllm:generation_tokens"];
-                for (count, name) in counts.iter_mut().zip(names) {
-                    if let (Some(a), Some(b)) = (counter(first, name), counter(last, name)) {
-                        *count.get_or_insert(0.0) += b - a;
-                    }
-                }
+        for (place, count) in counts.iter_mut().enumerate() {
+            if let (Some(a), Some(b)) = (first.counts(place), last.counts(place)) {
+                *count.get_or_insert(0.0) += b - a;
             }
-            (ReadingBody::Gpus(_), ReadingBody::Gpus(_)) => {
-                for uuid in gpus {
-                    if let (Some(a), Some(b)) = (energy(first, uuid), energy(last, uuid)) {
-                        *joules.get_or_insert(0.0) += b - a;
-                    }
-                }
+        }
+        for (uuid, b) in &last.joules {
+            if let Some(a) = first.joules.get(uuid) {
+                *joules.get_or_insert(0.0) += b - a;
             }
-            _ => {}
         }
     }
     let all: f64 = energies.iter().sum();
@@ -63,36 +108,18 @@ pub(super) fn of(
     Naive { counts: against(counts, truth), energy }
 }
 
-/// The periodic readings that began at least `ms` apart.
-fn on_a_timer<'a>(readings: impl Iterator<Item = &'a Reading>, ms: u64) -> Vec<&'a Reading> {
+/// What was shown at the periodic readings that began at least `ms` apart.
+fn on_a_timer<'a>(readings: impl Iterator<Item = &'a Reading>, ms: u64) -> Vec<Shown> {
     // A timer is not kept to the nanosecond.
-    let gap = Tick::from_millis(ms.saturating_sub(50));
-    let mut taken: Vec<&Reading> = Vec::new();
-    for reading in readings.filter(|reading| reading.boundary.is_none()) {
-        let last = taken.last().map(|last| last.start);
-        if last.is_none_or(|last| reading.start.0.saturating_sub(last.0) >= gap.0) {
-            taken.push(reading);
+    let gap = ms.saturating_sub(50) * 1_000_000;
+    let mut shown = Shown::default();
+    let mut taken: Vec<Shown> = Vec::new();
+    for reading in readings.filter(|reading| !matches!(reading.body, ReadingBody::Error(_))) {
+        shown.take(reading);
+        let due = taken.last().is_none_or(|last| reading.start.0 >= last.start.0 + gap);
+        if due && reading.boundary.is_none() {
+            taken.push(shown.clone());
         }
     }
     taken
-}
-
-fn counter(reading: &Reading, name: &str) -> Option<f64> {
-    let ReadingBody::Families(families) = &reading.body else { return None };
-    let family = families.iter().find(|family| family.name == name)?;
-    let series = family.series.iter().filter(|series| {
-        let reason = series.labels.get("finished_reason").map(String::as_str);
-        !matches!(reason, Some("abort" | "error"))
-    });
-    let values = series.map(|series| match &series.value {
-        Value::Value(value) => *value,
-        Value::Histogram(_) | Value::Summary { .. } => 0.0,
-    });
-    Some(values.sum())
-}
-
-fn energy(reading: &Reading, uuid: &str) -> Option<f64> {
-    let ReadingBody::Gpus(gpus) = &reading.body else { return None };
-    let gpu = gpus.iter().find(|gpu| gpu.uuid == uuid)?;
-    gpu.energy_mj.map(|energy| energy as f64 / 1000.0)
 }

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use phasegate_core::collector::{Fingerprint, ReadStamp};
+use phasegate_core::collector::ReadStamp;
+use phasegate_core::engines::{Count, Engine, Observed, Part, Unit};
 use phasegate_core::message::{CollectError, CollectErrorKind};
 use phasegate_core::time::Tick;
 
@@ -11,12 +12,13 @@ use super::dice::Dice;
 use super::load::Load;
 use crate::faults::Faults;
 
-/// Below this bit of a fingerprint is the server's counter, above it noise.
-const NOISE: u32 = 32;
+/// The family that counts requests; every source that has it counts all of them.
+const COUNTER: &str = "vllm:request_success";
 
-/// The server's counter, as a fingerprint holds it.
-pub(crate) fn counter_of(fingerprint: u64) -> u64 {
-    fingerprint & ((1 << NOISE) - 1)
+/// The server's counter, as a reading shows it.
+pub(crate) fn counter_of(seen: &Observed) -> u64 {
+    let count = seen.counts.iter().find(|count| count.family == COUNTER);
+    count.map_or(0, |count| count.value as u64)
 }
 
 /// The source of one collector.
@@ -24,8 +26,8 @@ pub(crate) fn counter_of(fingerprint: u64) -> u64 {
 pub(crate) struct Source {
     /// The collector's place.
     place: usize,
-    last: Option<u64>,
-    /// Adds itself to the counter where a source moves for no reason.
+    last: Option<Observed>,
+    /// A family that no engine's table knows, where a source moves for no reason.
     noise: u64,
 }
 
@@ -69,12 +71,31 @@ impl Source {
             self.noise += u64::from(dice.chance(faults.moving_source));
         }
         if is_gpu(self.place) {
-            return Ok(ReadStamp { start, end, fingerprint: None, moved: Vec::new() });
+            return Ok(ReadStamp { start, end, seen: None, moved: Vec::new() });
         }
-        let hash = load.counter(start) + (self.noise << NOISE);
-        let moved = self.last.is_some_and(|last| last != hash);
-        self.last = Some(hash);
-        let moved = if moved { vec!["requests".to_owned()] } else { Vec::new() };
-        Ok(ReadStamp { start, end, fingerprint: Some(Fingerprint { hash }), moved })
+        let counter = load.counter(start);
+        let count = Count {
+            engine: Engine::Vllm,
+            family: COUNTER.to_owned(),
+            part: Part::Value,
+            unit: Unit::Requests,
+            value: counter as f64,
+        };
+        let seen = Observed {
+            counts: vec![count],
+            busy: Vec::new(),
+            others: self.noise,
+            known: counter + 1,
+        };
+        let mut moved = Vec::new();
+        if let Some(last) = self.last.replace(seen.clone()) {
+            if last.known != seen.known {
+                moved.push(COUNTER.to_owned());
+            }
+            if last.others != seen.others {
+                moved.push("noise".to_owned());
+            }
+        }
+        Ok(ReadStamp { start, end, seen: Some(seen), moved })
     }
 }

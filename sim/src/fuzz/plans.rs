@@ -98,5 +98,6 @@ fn collector(index: u8, limits: &Limits, bytes: &mut Bytes<'_>) -> CollectorPlan
         heartbeat: limits.heartbeat,
         read_timeout: MS * u32::from(bytes.byte()) * 4,
         optional: false,
+        sole: bytes.flag(),
     }
 }

@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
-use phasegate_core::collector::{CollectorInput, Fingerprint, ReadId, ReadStamp};
+use phasegate_core::collector::{CollectorInput, ReadId, ReadStamp};
 use phasegate_core::conductor::ConductorInput;
 use phasegate_core::controller::ControllerInput;
+use phasegate_core::engines::{Count, Engine, Observed, Part, Unit};
 use phasegate_core::id::CreditId;
 use phasegate_core::ledger::LedgerInput;
 use phasegate_core::message::CollectError;
@@ -240,12 +241,26 @@ fn read_done(world: &mut World, index: usize, read: ReadId, bytes: &mut Bytes<'_
         Err(error(bytes))
     } else {
         let moved = if choice & 4 == 0 { Vec::new() } else { vec!["requests_total".to_owned()] };
-        let hash = u64::from(choice >> 4);
-        let fingerprint = (choice & 8 == 0).then_some(Fingerprint { hash });
+        let seen = (choice & 8 == 0).then(|| shows(u64::from(choice >> 4), bytes));
         let start = Tick(world.now.0.saturating_sub(u64::from(choice) * 1_000_000));
-        Ok(ReadStamp { start, end: world.now, fingerprint, moved })
+        Ok(ReadStamp { start, end: world.now, seen, moved })
     };
     world.tell(Told::Collector(index, CollectorInput::ReadDone { read, outcome }));
+}
+
+/// What a reading shows: counts and gauges of any size, known and unknown families.
+fn shows(known: u64, bytes: &mut Bytes<'_>) -> Observed {
+    let units = [Unit::Requests, Unit::PromptTokens, Unit::OutputTokens];
+    let counts = units.into_iter().take(usize::from(bytes.byte() % 4)).map(|unit| Count {
+        engine: Engine::Vllm,
+        family: format!("vllm:{unit}"),
+        part: Part::Value,
+        unit,
+        value: f64::from(bytes.byte() % 32) - 1.0,
+    });
+    let counts = counts.collect();
+    let busy = vec![("vllm:num_requests_running".to_owned(), f64::from(bytes.byte() / 200))];
+    Observed { counts, busy, others: u64::from(bytes.byte() / 100), known }
 }
 
 /// One step of a world without faults: everything arrives, is read, comes back.
@@ -255,7 +270,7 @@ fn flow(world: &mut World) {
         let stamp = ReadStamp {
             start: world.now,
             end: world.now,
-            fingerprint: Some(Fingerprint { hash: 1 }),
+            seen: Some(Observed { known: 1, ..Observed::default() }),
             moved: Vec::new(),
         };
         let done = CollectorInput::ReadDone { read, outcome: Ok(stamp) };

@@ -140,6 +140,7 @@ pub fn check_windows(result: &RunResult, attributed: &Attributed) -> Vec<Violati
 mod tests {
     use super::*;
     use crate::invariants::testing::*;
+    use phasegate_core::account::result::{Window, WindowMetric};
     use phasegate_core::account::{Attribution, Evidence};
     use phasegate_core::conductor::Conductor;
     use phasegate_core::controller::report::ControllerReport;
@@ -221,6 +222,40 @@ mod tests {
         let (checked, broken) = check_with(&attributed, readings);
         assert_eq!((checked, broken.len()), (1, 1));
         assert!(broken[0].what.ends_with("sum to 37, and it went from 3 to 41"), "{broken:?}");
+    }
+
+    #[test]
+    fn run_json_lists_each_delta_in_one_window() {
+        let plan = plan(&[false; 2]);
+        let (attributed, _) = read([3.0, 10.0, 12.0, 40.0]);
+        let window = |amounts: &[f64]| Window {
+            from_ns: ms(100),
+            to_ns: ms(200),
+            phases: vec![plan.phases()[0].name.clone()],
+            server_metrics: amounts
+                .iter()
+                .map(|total| WindowMetric {
+                    endpoint: SOURCE.to_owned(),
+                    name: "vllm:request_success".to_owned(),
+                    kind: FamilyType::Counter,
+                    labels: BTreeMap::new(),
+                    delta: Some(Moved::Counter { total: *total }),
+                    reason: None,
+                    reset: false,
+                    from_ns: None,
+                })
+                .collect(),
+        };
+        let with = |windows: Vec<Window>| {
+            let (mut result, _) = crate::invariants::result::tests::run();
+            result.windows = windows;
+            check_windows(&result, &attributed)
+        };
+        assert_eq!(with(vec![window(&[7.0]), window(&[2.0, 28.0])]), vec![]);
+        for wrong in [vec![window(&[7.0, 2.0])], vec![window(&[7.0]), window(&[7.0, 2.0, 28.0])]] {
+            let broken = with(wrong);
+            assert!(broken.len() == 1 && broken[0].what.contains("sums to 37"), "{broken:?}");
+        }
     }
 
     #[test]

@@ -223,4 +223,4 @@ fn at_best(boundary: &BoundaryOutcome, service: &ServiceId) -> (Verdict, &'stati
 
 #[cfg(test)]
 #[path = "result_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -28,7 +28,7 @@ fn captured(settled: Option<bool>) -> CollectorStatus {
 }
 
 /// A clean run of one phase with one collector.
-fn run() -> (RunResult, ControllerReport) {
+pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
     let phase = PhaseResult {
         phase_id: phase_id(),
         name: "steady".to_owned(),

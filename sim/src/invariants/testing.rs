@@ -50,6 +50,7 @@ pub(super) fn settings(collectors: usize) -> Settings {
         heartbeat: Duration::from_secs(1),
         read_timeout: Duration::from_secs(1),
         optional: false,
+        sole: false,
     };
     Settings {
         collectors: (0..collectors).map(collector).collect(),
@@ -232,7 +233,7 @@ pub(super) fn request(plan: &RunPlan, phase: usize, kind: BaselineKind) -> Colle
 }
 
 pub(super) fn read_done(read: ReadId, start: u64, end: u64) -> CollectorInput {
-    let stamp = ReadStamp { start: ms(start), end: ms(end), fingerprint: None, moved: vec![] };
+    let stamp = ReadStamp { start: ms(start), end: ms(end), seen: None, moved: vec![] };
     CollectorInput::ReadDone { read, outcome: Ok(stamp) }
 }
 

@@ -223,7 +223,7 @@ impl World {
             return;
         }
         let end = Tick(at.0 + 5 * MS);
-        let stamp = ReadStamp { start: at, end, fingerprint: None, moved: vec![] };
+        let stamp = ReadStamp { start: at, end, seen: None, moved: vec![] };
         let outcome = Ok(stamp);
         self.push(end, In::Collector(index, CollectorInput::ReadDone { read, outcome }));
     }

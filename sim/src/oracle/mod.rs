@@ -66,7 +66,7 @@ impl Oracle {
             plan: config.plan.clone(),
             places: places.map(|(place, c)| alone(&c.id).then_some(place)).collect(),
             gates: Gates::new(config),
-            readings: Readings::new(config.settings.collectors.len(), thorough(config)),
+            readings: Readings::new(collectors.iter().map(|c| c.sole), thorough(config)),
             load: Load::new(&config.plan),
             records: Records::new(&config.plan),
         }

@@ -1,8 +1,9 @@
 //! That a baseline is a reading that was taken for its boundary, after the
-//! request for it had arrived, once.
+//! request for it had arrived, once; and that it shows what the client's tally says
+//! where it is called settled.
 
 use phasegate_core::collector::{CollectorEffect, CollectorInput, Purpose, ReadId};
-use phasegate_core::message::{BaselineAck, Message, ReadingMark};
+use phasegate_core::message::{BaselineAck, BaselineKind, Message, ReadingMark, Tally};
 use phasegate_core::reading::BoundaryMark;
 use phasegate_core::time::Tick;
 
@@ -14,8 +15,28 @@ use crate::des::source::counter_of;
 struct Taken {
     read: ReadId,
     mark: BoundaryMark,
-    /// Its interval and its fingerprint, once it is there.
-    came: Option<(Tick, Tick, Option<u64>)>,
+    /// Its interval and what it shows, once it is there.
+    came: Option<(Tick, Tick, Option<Shown>)>,
+}
+
+/// What a reading shows: the server's counter, and a family that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    counter: u64,
+    other: u64,
+}
+
+/// What the server's counter is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Base {
+    /// Nothing was settled yet.
+    #[default]
+    None,
+    /// The counter at the last boundary that agreed or was given up, and the tally
+    /// then.
+    Known(u64, Tally),
+    /// It cannot be told from outside whether there is one.
+    Unsure,
 }
 
 /// One boundary at one collector.
@@ -23,6 +44,8 @@ struct Taken {
 struct Asked {
     mark: BoundaryMark,
     at: Tick,
+    /// The tally, where settling is asked for.
+    tally: Option<Tally>,
     baseline: Option<ReadId>,
     answer: Option<Result<ReadingMark, ()>>,
 }
@@ -45,6 +68,11 @@ struct Life {
     asked: Vec<Asked>,
     taken: Vec<Taken>,
     kept: Vec<Kept>,
+    /// Every reading of any purpose, in the order in which they came.
+    all: Vec<(Tick, Tick, Shown)>,
+    base: Base,
+    /// The source counts every request.
+    sole: bool,
 }
 
 /// The collectors' side of a run.
@@ -56,8 +84,9 @@ pub(super) struct Readings {
 }
 
 impl Readings {
-    pub(super) fn new(lives: usize, keep: bool) -> Self {
-        Self { lives: (0..lives).map(|_| Life::default()).collect(), keep }
+    /// Of lives whose sources count every request, or not.
+    pub(super) fn new(sole: impl Iterator<Item = bool>, keep: bool) -> Self {
+        Self { lives: sole.map(|sole| Life { sole, ..Life::default() }).collect(), keep }
     }
 
     /// The readings of a life, in the order in which they came.
@@ -78,19 +107,25 @@ impl Readings {
         match input {
             Some(CollectorInput::Message(envelope)) => {
                 if let Message::BaselineRequest(request) = &envelope.body {
-                    life.is_asked(BoundaryMark { phase: request.phase, kind: request.kind }, at);
+                    let tally = (!request.settle.is_zero()).then_some(request.tally);
+                    let mark = BoundaryMark { phase: request.phase, kind: request.kind };
+                    life.is_asked(mark, at, tally);
                 }
             }
             Some(CollectorInput::ReadDone { read, outcome: Ok(stamp) }) => {
                 if self.keep {
                     let (read, start, end) = (*read, stamp.start, stamp.end);
-                    let value = stamp.fingerprint.map(|f| counter_of(f.hash));
+                    let value = stamp.seen.as_ref().map(counter_of);
                     life.kept.push(Kept { read, start, end, value, mark: None });
                 }
+                let shown = stamp
+                    .seen
+                    .as_ref()
+                    .map(|seen| Shown { counter: counter_of(seen), other: seen.others });
                 if let Some(taken) = life.taken.iter_mut().find(|taken| taken.read == *read) {
-                    let fingerprint = stamp.fingerprint.map(|f| f.hash);
-                    taken.came = Some((stamp.start, stamp.end, fingerprint));
+                    taken.came = Some((stamp.start, stamp.end, shown));
                 }
+                life.all.extend(shown.map(|shown| (stamp.start, stamp.end, shown)));
             }
             Some(
                 CollectorInput::Start
@@ -108,9 +143,9 @@ impl Readings {
 }
 
 impl Life {
-    fn is_asked(&mut self, mark: BoundaryMark, at: Tick) {
+    fn is_asked(&mut self, mark: BoundaryMark, at: Tick, tally: Option<Tally>) {
         if !self.asked.iter().any(|asked| asked.mark == mark) {
-            self.asked.push(Asked { mark, at, baseline: None, answer: None });
+            self.asked.push(Asked { mark, at, tally, baseline: None, answer: None });
         }
     }
 
@@ -167,7 +202,7 @@ impl Life {
             };
         }
         asked.answer = Some(said);
-        let (arrived, baseline) = (asked.at, asked.baseline);
+        let (arrived, baseline, tally) = (asked.at, asked.baseline, asked.tally);
         let reading = match (&ack.outcome, baseline) {
             (Err(_), None) => return Ok(()),
             (Err(_), Some(_)) => return Err(format!("an error ({kind}) where there is a reading")),
@@ -178,7 +213,7 @@ impl Life {
         let came = |taken: &Taken| taken.came.filter(|_| taken.mark == mark);
         let readings: Vec<_> = self.taken.iter().filter_map(came).collect();
         let taken = self.taken.iter().find(|t| t.read == baseline).and_then(|t| t.came);
-        let Some((start, end, _)) = taken else {
+        let Some((start, end, shown)) = taken else {
             return Err(format!("an answer ({kind}) with a reading that never came"));
         };
         if (reading.start, reading.end) != (start, end) {
@@ -192,13 +227,71 @@ impl Life {
             let came = readings.len();
             return Err(format!("an answer ({kind}) counts {number} readings, {came} came"));
         }
-        if reading.settled == Some(true) {
-            let equal = match readings.as_slice() {
-                [.., (_, _, Some(one)), (_, _, Some(other))] => one == other,
-                [..] => false,
+        let Some((shown, tally)) = shown.zip(tally) else {
+            return match reading.settled {
+                None => Ok(()),
+                Some(_) => Err(format!("an answer ({kind}) says whether settled, unasked")),
             };
-            if !equal {
-                return Err(format!("an answer ({kind}) says settled, and nothing shows it"));
+        };
+        let earlier: Vec<Shown> =
+            readings.iter().filter(|came| came.0 < start).filter_map(|came| came.2).collect();
+        self.settles(reading, mark.kind, &earlier, (start, shown), &tally)
+    }
+
+    /// Whether a reading is rightly called settled, or not; `earlier` are those for
+    /// the same boundary before it.
+    fn settles(
+        &mut self,
+        reading: &ReadingMark,
+        kind: BaselineKind,
+        earlier: &[Shown],
+        (start, shown): (Tick, Shown),
+        tally: &Tally,
+    ) -> Verdict {
+        let base = if self.sole { self.base } else { Base::None };
+        let before = |wanted: &dyn Fn(&Shown) -> bool| {
+            self.all.iter().any(|(_, end, shown)| *end <= start && wanted(shown))
+        };
+        let as_before = before(&|b| *b == shown);
+        let other_as_before = shown.other == 0 || before(&|b| b.other == shown.other);
+        let Some(settled) = reading.settled else {
+            return Err(format!("an answer ({kind}) does not say whether settled"));
+        };
+        if settled != reading.unsettled.is_empty() {
+            return Err(format!("an answer ({kind}) is settled {settled}, and names the opposite"));
+        }
+        match base {
+            Base::Known(value, then) => {
+                let agrees = |shown: Shown| {
+                    let grown = shown.counter.saturating_sub(value);
+                    let completed = tally.completed.saturating_sub(then.completed);
+                    let given_up = |t: &Tally| t.errors + t.cancelled;
+                    let most = completed + given_up(tally).saturating_sub(given_up(&then));
+                    (completed..=most + tally.in_flight).contains(&grown)
+                };
+                if settled && !(agrees(shown) && other_as_before) {
+                    return Err(format!("an answer ({kind}) says settled, and the tally differs"));
+                }
+                if !settled && agrees(shown) && shown.other == 0 {
+                    return Err(format!("an answer ({kind}) says unsettled, and the tally agrees"));
+                }
+                if earlier.iter().any(|shown| agrees(*shown) && shown.other == 0) {
+                    return Err(format!("a settled source was read again ({kind})"));
+                }
+                let behind = shown.counter.saturating_sub(value)
+                    < tally.completed.saturating_sub(then.completed);
+                if !behind && tally.sent >= then.sent {
+                    self.base = Base::Known(shown.counter, *tally);
+                }
+            }
+            Base::None | Base::Unsure => {
+                if settled && !as_before {
+                    return Err(format!("an answer ({kind}) says settled, and nothing shows it"));
+                }
+                if settled && self.sole && base == Base::None && kind == BaselineKind::End {
+                    return Err("an END is called settled without a count from before".to_owned());
+                }
+                self.base = if settled { Base::Known(shown.counter, *tally) } else { Base::Unsure };
             }
         }
         Ok(())

@@ -63,7 +63,9 @@ impl Source {
         format!("http://{}:{HTTP}/{path}?from-{collector}=1", Place::Server)
     }
 
-    fn domain(self) -> Domain {
+    /// The domain of what is read there.
+    #[must_use]
+    pub fn domain(self) -> Domain {
         match self {
             Self::Server | Self::Replica(_) => Domain::server_metrics(),
             Self::Gpus | Self::Nvml => Domain::telemetry(),
@@ -159,6 +161,13 @@ impl Scenario {
         [Place::Controller, Place::Bench, Place::Server].into_iter().chain(collectors).collect()
     }
 
+    /// Whether the source is the only one of its kind: it counts every request.
+    #[must_use]
+    pub fn sees_all(&self, source: Source) -> bool {
+        source == Source::Server
+            && self.collectors.iter().filter(|other| **other == source).count() == 1
+    }
+
     /// What the machines are built from.
     #[must_use]
     pub fn settings(&self) -> Settings {
@@ -169,6 +178,7 @@ impl Scenario {
             heartbeat: self.plan.limits().heartbeat,
             read_timeout: Duration::from_secs(3),
             optional: false,
+            sole: self.sees_all(*source),
         };
         Settings {
             collectors: self.collectors.iter().enumerate().map(collector).collect(),

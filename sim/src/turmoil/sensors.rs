@@ -61,7 +61,7 @@ impl Source for Sensors {
             let start = self.clock.now();
             let gpus = self.look();
             let body = gpus.map(|gpus| ReadingBody::Gpus(gpus.into_iter().map(sample).collect()));
-            Taken { start, first_byte: None, end: self.clock.now(), malformed: None, body }
+            Taken { start, first_byte: None, end: self.clock.now(), body, malformed: None }
         })
     }
 }

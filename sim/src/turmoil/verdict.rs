@@ -92,35 +92,51 @@ fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Ve
             said(format!("it has only {kinds:?}"));
         }
     }
-    // A server that publishes late can lead two equal readings astray. Then the phase
-    // is not clean.
-    let prompt = scenario.server.publish_delay.is_zero() || phase.verdict == Verdict::Clean;
-    let server = scenario.collectors.contains(&Source::Server);
-    if server
-        && prompt
-        && let Some(counted) = finished(phase)
+    if scenario.collectors.contains(&Source::Server)
+        && let Some(counted) = counted(phase)
     {
-        // An answer that was lost on its way, or given up, is finished to the server
-        // alone; one that an earlier phase gave up may still be finished in this one.
-        let phases = result.phases.iter().take_while(|other| other.index < phase.index);
-        let given_up: u64 = phases.map(|p| p.requests.errors + p.requests.cancelled).sum();
-        let (completed, most) = (phase.requests.completed, phase.requests.sent + given_up);
-        if counted + 0.5 < completed as f64 || counted - 0.5 > most as f64 {
-            said(format!(
-                "the server finished {counted}, of {completed} completed to {most} possible"
-            ));
+        let sent = phase.requests.sent;
+        let (completed, most) = (phase.requests.completed, most(result, phase));
+        let settled = scenario.sees_all(Source::Server) && settled(evidence, phase);
+        // An answer that was lost on its way, or given up, may be counted or not.
+        // One that an earlier phase gave up is not in this one: its START was held
+        // against the tally, too.
+        let (least, most) = (completed, if settled { sent } else { most });
+        if counted + 0.5 < least as f64 || counted - 0.5 > most as f64 {
+            said(format!("the server counted {counted}, of {least} to {most} possible"));
         }
     }
     wrong
 }
 
-/// The requests that the server says it finished within the phase, by the first
-/// endpoint that says so.
-fn finished(phase: &PhaseResult) -> Option<f64> {
-    let series = phase.server_metrics.iter().filter(|metric| {
-        let reason = metric.labels.get("finished_reason").map(String::as_str);
-        metric.name == "vllm:request_success" && matches!(reason, Some("stop" | "length"))
-    });
+/// Whether the source that sees all requests was held against the client's tally at
+/// both boundaries of the phase, as far as the controller knows.
+fn settled(evidence: &Evidence<'_>, phase: &PhaseResult) -> bool {
+    let boundaries = evidence.controller.into_iter().flat_map(|known| &known.boundaries);
+    let server = Source::Server.domain();
+    let of_server = boundaries
+        .filter(|boundary| boundary.phase == phase.phase_id)
+        .flat_map(|boundary| &boundary.collectors)
+        .filter(|collector| collector.service.as_str().starts_with(server.as_str()));
+    let settled: Vec<_> =
+        of_server.map(|of| of.status.reading().and_then(|reading| reading.settled)).collect();
+    settled == [Some(true), Some(true)]
+}
+
+/// The most that the server may have counted where it was not held against the tally:
+/// what an earlier phase gave up may still be finished in this one. A server that
+/// publishes late leads two equal readings astray; then the two ledgers differ, and the
+/// phase is not clean.
+fn most(result: &RunResult, phase: &PhaseResult) -> u64 {
+    let phases = result.phases.iter().take_while(|other| other.index < phase.index);
+    let given_up: u64 = phases.map(|p| p.requests.errors + p.requests.cancelled).sum();
+    phase.requests.sent + given_up
+}
+
+/// The requests that the server says it finished within the phase, for whatever
+/// reason, by the first endpoint that says so.
+fn counted(phase: &PhaseResult) -> Option<f64> {
+    let series = phase.server_metrics.iter().filter(|metric| metric.name == "vllm:request_success");
     let mut endpoints = std::collections::BTreeMap::<&str, f64>::new();
     for metric in series {
         if let Some(Delta::Counter { total, .. }) = metric.delta.known() {

@@ -196,7 +196,7 @@ fn when_the_settle_time_runs_out_what_was_moving_is_named() {
     rig.at(100);
     let reading = rig.answer().outcome.unwrap();
     assert_eq!((reading.readings, reading.settled), (3, Some(false)));
-    assert_eq!(reading.unsettled, ["family_2"]);
+    assert_eq!(reading.unsettled, ["family_2: still moving"]);
     assert_eq!(reading.start, Tick::from_millis(60));
 }
 

@@ -137,7 +137,8 @@ impl Checked {
         if let Ok(reading) = &ack.outcome {
             let (_, start, end) = self.done[&self.baselines[&key]];
             assert_eq!((reading.start, reading.end), (start, end));
-            assert!(reading.settled != Some(true) || reading.readings > 1);
+            assert!(reading.readings > 0);
+            assert_eq!(reading.settled == Some(false), !reading.unsettled.is_empty());
         }
         let asked = &self.asked[&key];
         if let Some(first) = self.answers.get(&key) {
@@ -189,9 +190,9 @@ impl Checked {
                 };
                 self.under_way.remove(&read);
                 self.done.insert(read, (purpose, start, self.now));
-                let fingerprint = hash.map(|hash| Fingerprint { hash });
+                let seen = hash.map(|known| Observed { known, ..Observed::default() });
                 let moved = vec!["m".to_owned()];
-                let outcome = Ok(ReadStamp { start, end: self.now, fingerprint, moved });
+                let outcome = Ok(ReadStamp { start, end: self.now, seen, moved });
                 self.feed(Some(CollectorInput::ReadDone { read, outcome }));
             }
             Op::Fail(index) => {
@@ -204,7 +205,7 @@ impl Checked {
             Op::Stray(read) => {
                 if !self.under_way.contains_key(&ReadId(read)) {
                     let (start, end) = (self.now, self.now);
-                    let stamp = ReadStamp { start, end, fingerprint: None, moved: vec![] };
+                    let stamp = ReadStamp { start, end, seen: None, moved: vec![] };
                     let read = ReadId(read);
                     self.feed(Some(CollectorInput::ReadDone { read, outcome: Ok(stamp) }));
                 }
