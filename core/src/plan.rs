@@ -64,18 +64,6 @@ pub enum Arrival {
     },
 }
 
-impl Arrival {
-    /// The most requests that it ever has in flight; `None` where nothing limits
-    /// them.
-    #[must_use]
-    pub fn limit(&self) -> Option<u32> {
-        match self {
-            Self::Concurrency { concurrency } => Some(*concurrency),
-            Self::Rate { max_concurrency, .. } => *max_concurrency,
-        }
-    }
-}
-
 /// When a phase stops sending: at whichever is reached first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "StopFields", into = "StopFields")]

@@ -26,6 +26,8 @@ fn the_demo_runs_two_phases_between_acknowledged_baselines_and_is_clean() {
         assert!(phase["requests"]["completed"].as_u64().unwrap() > 0);
         assert!(!phase["server_metrics"].as_array().unwrap().is_empty());
         assert!(phase["gpus"][0]["energy_j"].as_f64().unwrap() > 0.0);
+        let ledgers = phase["reconciliation"].as_array().unwrap();
+        assert!(ledgers.len() > 3 && ledgers.iter().all(|l| l["status"] == "match"), "{ledgers:?}");
         for kind in ["start", "end"] {
             let boundary = boundary(&result, phase["name"].as_str().unwrap(), kind);
             assert_eq!(boundary["released_by"], "all_acked");
@@ -42,6 +44,7 @@ fn the_demo_runs_two_phases_between_acknowledged_baselines_and_is_clean() {
         assert!(ran.path(file).metadata().unwrap().len() > 0, "{file} is empty");
     }
     assert!(ran.stdout.contains(ran.path("").to_str().unwrap().trim_end_matches('/')));
+    assert!(ran.stdout.contains("server agrees: 100 requests"), "{}", ran.stdout);
     for metric in ["time_to_first_token", "inter_token_latency", "request_latency"] {
         assert!(ran.stdout.contains(metric), "{metric} is not printed:\n{}", ran.stdout);
         assert!(phases[1]["metrics"][metric]["p99"].as_f64().unwrap() > 0.0);
@@ -88,6 +91,16 @@ fn a_seamless_phase_shares_its_boundary_and_time_is_cut_into_windows() {
     let windows: Vec<_> = result["windows"].as_array().unwrap().iter().map(names).collect();
     // Nothing runs between the warm-up's end and the next start.
     assert_eq!(windows, ["warmup", "", "steady", "steady+stress", "stress"]);
+    let listed = result["windows"].as_array().unwrap().iter();
+    let counted: u64 = listed
+        .flat_map(|window| window["server_metrics"].as_array().unwrap())
+        .filter(|metric| metric["name"] == "vllm:request_success")
+        .map(|metric| metric["delta"]["total"].as_u64().expect("an integer"))
+        .sum();
+    assert_eq!(counted, 4 + 12 + 16, "each request in one window");
+    let both = phase(&result, "steady")["reconciliation"].as_array().unwrap();
+    let together: Vec<_> = both.iter().filter(|l| !l["phases"].is_null()).collect();
+    assert!(!together.is_empty() && together.iter().all(|l| l["status"] == "match"), "{both:?}");
     let (steady, stress) = (phase(&result, "steady"), phase(&result, "stress"));
     assert_eq!(steady["verdict"], "overlapped");
     assert_eq!(stress["verdict"], "overlapped");

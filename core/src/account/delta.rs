@@ -114,17 +114,16 @@ impl Sample {
 /// with each other or with the count.
 fn disagreement(bounds: &[String], parts: &[f64]) -> Option<String> {
     let buckets: Vec<_> = bounds.iter().zip(parts).collect();
-    let falls = buckets.windows(2).find_map(|pair| match pair {
-        [(low, a), (high, b)] if b < a => {
-            Some(format!("its bucket {high} holds {b} and its bucket {low} holds {a}"))
-        }
-        _ => None,
+    let falls = buckets.windows(2).find_map(|pair| {
+        let [(low, a), (high, b)] = pair else { return None };
+        (b < a).then(|| format!("its bucket {high} holds {b} and its bucket {low} holds {a}"))
     });
     falls.or_else(|| {
         let (_, infinite) = buckets.last().filter(|(bound, _)| is_infinite(bound))?;
         let count = parts.get(bounds.len())?;
-        let differs = infinite < &count || infinite > &count;
-        differs.then(|| format!("its bucket +Inf holds {infinite} and its count is {count}"))
+        // Not where one of them is not known.
+        ((*infinite - count).abs() > 0.0)
+            .then(|| format!("its bucket +Inf holds {infinite} and its count is {count}"))
     })
 }
 

@@ -212,10 +212,8 @@ fn sum(
     let right = value(marked.last()).saturating_sub(value(marked.first())) as f64;
     let mut total = 0.0;
     for window in &series.windows {
-        match &window.delta {
-            Ok(moved) => total += moved.amount().unwrap_or_default(),
-            Err(_) => {}
-        }
+        let amount = window.delta.as_ref().ok().and_then(|moved| moved.amount());
+        total += amount.unwrap_or_default();
     }
     if total == right {
         Ok(())

@@ -18,6 +18,7 @@ use super::result::{Maybe, Reconciliation, ReconciliationStatus, Verdict, Window
 use super::verdict::Finding;
 use crate::engines::Unit;
 use crate::message::{BaselineKind, Tally};
+use crate::plan::Arrival;
 use judge::{Case, Judgement};
 use server::{Measure, Reach};
 
@@ -284,7 +285,7 @@ impl Books<'_> {
         let limit = |i: &usize| {
             let plan = self.evidence.plan.phases().get(*i)?;
             let sent = self.evidence.phase(plan.id).map_or(0, |p| p.counts.sent);
-            Some(plan.arrival.limit().map_or(sent, |cap| sent.min(cap.into())))
+            Some(most_in_flight(plan.arrival).map_or(sent, |cap| sent.min(cap.into())))
         };
         // What the client gave up may be worked on still.
         let given_up = |phases: core::ops::RangeInclusive<usize>| {
@@ -300,6 +301,15 @@ impl Books<'_> {
         let held = self.evidence.plan.phases().get(index).is_some_and(|p| !p.seamless);
         let seen = self.attributed.busy(index, inside, held.then_some(outside))?;
         Some(Finding::new(Verdict::Contaminated, seen))
+    }
+}
+
+/// The most requests that a load ever has in flight; `None` where nothing limits
+/// them.
+fn most_in_flight(arrival: Arrival) -> Option<u32> {
+    match arrival {
+        Arrival::Concurrency { concurrency } => Some(concurrency),
+        Arrival::Rate { max_concurrency, .. } => max_concurrency,
     }
 }
 

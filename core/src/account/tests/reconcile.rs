@@ -3,7 +3,7 @@
 use super::run::{End, Run, Start, captured, counter, ms, running_gauge, vllm};
 use crate::account::result::{Maybe, PhaseResult, Reconciliation, ReconciliationStatus, Verdict};
 use crate::message::{BaselineKind, CollectorStatus};
-use crate::reading::{Family, ReadingBody};
+use crate::reading::{Family, ReadingBody, Value};
 
 use ReconciliationStatus::{Match, Mismatch, Unknown};
 
@@ -151,8 +151,8 @@ fn several_endpoints_are_summed() {
         // Two replicas: the second has counted 2 requests of the phase.
         let of = |n: f64| if n > 8.0 { 2.0 } else { 0.0 };
         let value = |f: &Family| match f.series[0].value {
-            crate::reading::Value::Value(v) => v,
-            _ => f64::NAN,
+            Value::Value(v) => v,
+            Value::Histogram(_) | Value::Summary { .. } => f64::NAN,
         };
         let requests = value(&shared[0]);
         let tokens = value(&shared[1]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::run::{End, Run, Start, counter, family, vllm};
-use crate::account::result::{Delta, Maybe, Verdict};
+use crate::account::result::{Maybe, Moved, Verdict};
 use crate::message::BaselineKind;
 use crate::reading::{Family, FamilyType, Histogram, Malformed, ReadingBody, Series, Value};
 
@@ -38,11 +38,8 @@ fn a_server_that_was_started_again_contaminates_the_phase_though_no_counter_fell
     ]);
     let phase = run.phase(0);
     let metric = phase.server_metrics.iter().find(|m| m.name == SUCCESS).unwrap();
-    let total = match metric.delta.known() {
-        Some(Delta::Counter { total, .. }) => *total,
-        _ => f64::NAN,
-    };
-    assert_eq!((metric.reset, total), (true, 2.0 + 9.0));
+    let total = metric.delta.known().cloned().map(Moved::from).and_then(|m| m.amount());
+    assert_eq!((metric.reset, total), (true, Some(2.0 + 9.0)));
     assert_eq!(phase.verdict, Verdict::Contaminated);
     insta::assert_snapshot!(phase.notes.join("\n"), @r#"1 of 1 counted series of http://127.0.0.1:8000/metrics were set back inside the phase; their deltas are lower bounds: vllm:request_success{model_name="m"} began anew in a process that was started again between 0.502 s and 0.602 s."#);
 }

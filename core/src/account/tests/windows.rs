@@ -8,9 +8,12 @@ use crate::message::BaselineKind;
 
 const SUCCESS: &str = "vllm:request_success";
 
+/// When a boundary was read, in ms, and which.
+type At = (u64, (usize, BaselineKind));
+
 /// Three phases, the third seamless to the second, and the middles of their
 /// boundary readings.
-fn seamless() -> (Run, [(u64, (usize, BaselineKind)); 6]) {
+fn seamless() -> (Run, [At; 6]) {
     let run = Run::new(&[
         ("warmup", false, 100, 1000, 1),
         ("steady", false, 1100, 2150, 8),
