@@ -11,7 +11,9 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engines::fingerprint::Fnv;
 use crate::message::{CollectError, CollectErrorKind};
+use crate::reading::GpuSample;
 use crate::time::Tick;
 
 /// A source is not called frozen before so long.
@@ -28,6 +30,23 @@ pub struct Pulse {
     pub digest: u64,
     /// Some GPU has an energy counter and draws power: the counter must grow.
     pub must_move: bool,
+}
+
+impl Pulse {
+    /// What a reading of `gpus` shows.
+    #[must_use]
+    pub fn of(gpus: &[GpuSample]) -> Self {
+        let mut hash = Fnv::default();
+        for gpu in gpus {
+            // What it shows, not when it was read nor who was asked about.
+            let shown =
+                GpuSample { energy_from: None, energy_to: None, processes: None, ..gpu.clone() };
+            hash.bytes(serde_json::to_string(&shown).unwrap_or_default().as_bytes());
+        }
+        let grows =
+            |gpu: &GpuSample| gpu.energy_mj.is_some() && gpu.power_mw.is_some_and(|mw| mw > 0);
+        Self { digest: hash.0, must_move: gpus.iter().any(grows) }
+    }
 }
 
 /// Follows the pulse of one source.
@@ -116,5 +135,20 @@ mod tests {
             assert!(feed(&mut freshness, second * 1000, 1, true));
         }
         assert!(!feed(&mut freshness, 61_000, 1, true));
+    }
+
+    #[test]
+    fn the_pulse_is_of_what_is_shown_and_not_of_when_it_was_read() {
+        let gpu = GpuSample { energy_mj: Some(5), power_mw: Some(1), ..GpuSample::default() };
+        let later =
+            GpuSample { energy_from: Some(Tick(1)), energy_to: Some(Tick(2)), ..gpu.clone() };
+        let pulse = Pulse::of(&[gpu.clone()]);
+        assert!(pulse.must_move);
+        assert_eq!(Pulse::of(&[later]), pulse);
+        assert_ne!(
+            Pulse::of(&[GpuSample { energy_mj: Some(6), ..gpu.clone() }]).digest,
+            pulse.digest
+        );
+        assert!(!Pulse::of(&[GpuSample { power_mw: Some(0), ..gpu }]).must_move);
     }
 }

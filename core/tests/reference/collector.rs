@@ -356,7 +356,9 @@ impl Rig {
     fn effects(&mut self, effects: Vec<CollectorEffect>) {
         for effect in effects {
             match effect {
-                CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind } } => {
+                CollectorEffect::Read {
+                    read, purpose: Purpose::Boundary { phase, kind }, ..
+                } => {
                     self.under_way.push((read, phase, kind, self.now));
                 }
                 CollectorEffect::Read { purpose: Purpose::Periodic, .. } => {
@@ -446,6 +448,7 @@ proptest! {
                 read_timeout: Duration::from_secs(1),
                 optional: false,
                 sole,
+                tick_within: Duration::from_millis(150),
             }),
             now: 0,
             under_way: vec![],
@@ -495,8 +498,7 @@ proptest! {
                         start: us(began),
                         end: us(rig.now),
                         seen: shown.map(observed),
-                        moved: vec![format!("moved {}", rig.now)],
-                    };
+                        moved: vec![format!("moved {}", rig.now)], pulse: None };
                     rig.tell(CollectorInput::ReadDone { read, outcome: Ok(stamp) });
                 }
                 Op::Fail(n) if n < rig.under_way.len() => {

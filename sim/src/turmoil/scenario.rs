@@ -179,6 +179,7 @@ impl Scenario {
             read_timeout: Duration::from_secs(3),
             optional: false,
             sole: self.sees_all(*source),
+            tick_within: Duration::ZERO,
         };
         Settings {
             collectors: self.collectors.iter().enumerate().map(collector).collect(),

@@ -108,6 +108,34 @@ pub struct Efficiency {
     pub reason: Option<String>,
 }
 
+impl Efficiency {
+    /// Every value with its name, unit and error; net energy only where an idle
+    /// baseline was measured.
+    pub fn rows(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &'static str, Option<f64>, Option<f64>)> {
+        let rows = [
+            ("energy", "J", self.energy_j, self.energy_error_j),
+            ("net_energy", "J", self.net_energy_j, self.net_energy_error_j),
+            ("average_power", "W", self.average_power_w, self.average_power_error_w),
+            ("joules_per_request", "J/req", self.joules_per_request, self.joules_per_request_error),
+            (
+                "joules_per_output_token",
+                "J/tok",
+                self.joules_per_output_token,
+                self.joules_per_output_token_error,
+            ),
+            (
+                "output_tokens_per_joule",
+                "tok/J",
+                self.output_tokens_per_joule,
+                self.output_tokens_per_joule_error,
+            ),
+        ];
+        rows.into_iter().filter(|(name, _, value, _)| *name != "net_energy" || value.is_some())
+    }
+}
+
 /// Idle power before and after a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
