@@ -19,6 +19,9 @@ pub enum PhaseKind {
     Warmup,
     /// Measured.
     Profiling,
+    /// Sends nothing for its duration, between gates of its own: what the GPUs
+    /// take idle. Reported as the idle baseline, not as a phase.
+    Idle,
 }
 
 /// The random process of open-loop arrivals.
@@ -252,6 +255,12 @@ impl PhaseSpec {
         }
     }
 
+    /// A phase called `name` that sends nothing for `duration`.
+    #[must_use]
+    pub fn idle(name: impl Into<String>, duration: Duration) -> Self {
+        Self { duration: Some(duration), ..Self::new(name, PhaseKind::Idle) }
+    }
+
     /// What a planned phase was planned from.
     fn of(phase: &PhasePlan) -> Self {
         let (concurrency, request_rate, arrival) = match phase.arrival {
@@ -366,8 +375,16 @@ impl RunPlan {
                     "give every phase its own name",
                 ));
             }
+            if spec.seamless && planned.last().is_some_and(|p| p.kind == PhaseKind::Idle) {
+                return Err(PlanError::new(
+                    format!("phases[{index}].seamless"),
+                    "the phase before it is idle: there is no load to join",
+                    "remove it, or put a phase with load before it",
+                ));
+            }
             planned.push(check_phase(&root, index, spec)?);
         }
+        check_idle(&planned, &gate)?;
         Ok(Self { seed, phases: planned, gate, limits })
     }
 
@@ -411,6 +428,21 @@ fn check_gate(gate: &GatePlan) -> Result<(), PlanError> {
     Ok(())
 }
 
+fn check_idle(phases: &[PhasePlan], gate: &GatePlan) -> Result<(), PlanError> {
+    let idle = phases.iter().filter(|phase| phase.kind == PhaseKind::Idle).count();
+    if idle == phases.len() {
+        return Err(PlanError::new("phases", "all are idle", "give at least one phase with load"));
+    }
+    if idle > 0 && !gate.enabled {
+        return Err(PlanError::new(
+            "idle_baseline",
+            "needs readings at boundaries, and gates are disabled",
+            "enable gates, or leave the idle baseline out",
+        ));
+    }
+    Ok(())
+}
+
 fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, PlanError> {
     let at = |key: &str| format!("phases[{index}].{key}");
     if spec.name.trim().is_empty() {
@@ -439,6 +471,21 @@ fn check_phase(root: &Seed, index: usize, spec: PhaseSpec) -> Result<PhasePlan, 
 }
 
 fn check_arrival(at: &impl Fn(&str) -> String, spec: &PhaseSpec) -> Result<Arrival, PlanError> {
+    if spec.kind == PhaseKind::Idle {
+        let load = spec.concurrency.is_some_and(|n| n > 0)
+            || spec.request_rate.is_some()
+            || spec.arrival.is_some()
+            || spec.requests.is_some()
+            || spec.seamless;
+        if load {
+            return Err(PlanError::new(
+                at("kind"),
+                "an idle phase has nothing but a duration",
+                "remove its load, or make it warmup or profiling",
+            ));
+        }
+        return Ok(Arrival::Concurrency { concurrency: 0 });
+    }
     if spec.concurrency == Some(0) {
         return Err(PlanError::new(at("concurrency"), "is 0", "give at least 1"));
     }
@@ -510,83 +557,4 @@ fn check_stop(at: &impl Fn(&str) -> String, spec: &PhaseSpec) -> Result<Stop, Pl
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(name: &str) -> PhaseSpec {
-        let mut spec = PhaseSpec::new(name, PhaseKind::Profiling);
-        spec.concurrency = Some(1);
-        spec.requests = Some(1);
-        spec
-    }
-
-    fn error(phases: Vec<PhaseSpec>) -> String {
-        match RunPlan::new(0, phases, GatePlan::default(), Limits::default()) {
-            Ok(_) => "no error".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    fn with(change: impl Fn(&mut PhaseSpec)) -> Vec<PhaseSpec> {
-        let mut spec = spec("a");
-        change(&mut spec);
-        vec![spec]
-    }
-
-    #[test]
-    fn a_plan_that_was_tampered_with_cannot_be_read() {
-        let plan = RunPlan::new(3, vec![spec("a")], GatePlan::default(), Limits::default());
-        let json = serde_json::to_string(&plan.clone().unwrap()).unwrap();
-        assert_eq!(serde_json::from_str(&json).ok(), plan.ok());
-        let error = |from: &str, to: &str| {
-            let text = json.replacen(from, to, 1);
-            assert_ne!(text, json, "{from} is not there");
-            serde_json::from_str::<RunPlan>(&text).map_err(|e| e.to_string()).unwrap_err()
-        };
-        assert!(error("\"concurrency\":1", "\"concurrency\":0").contains("concurrency: is 0"));
-        assert!(error("\"name\":\"a\"", "\"name\":\"b\"").contains("phases[0]: is not what"));
-        assert!(error("\"seed\":3", "\"seed\":4").contains("phases[0]: is not what"));
-        assert!(error("\"requests\":1", "\"requests\":0").contains("requests: is 0"));
-    }
-
-    #[test]
-    fn each_contradiction_is_one_error_that_names_key_and_remedy() {
-        let inf = |s: &mut PhaseSpec| {
-            s.request_rate = Some(f64::INFINITY);
-            s.concurrency = None;
-            s.requests = None;
-            s.duration = Some(Duration::from_secs(1));
-        };
-        let errors = [
-            error(vec![]),
-            error(vec![spec("a"), spec("a")]),
-            error(with(|s| s.seamless = true)),
-            error(with(|s| s.name.clear())),
-            error(with(|s| s.requests = None)),
-            error(with(|s| s.requests = Some(0))),
-            error(with(|s| s.duration = Some(Duration::ZERO))),
-            error(with(|s| s.concurrency = Some(0))),
-            error(with(|s| s.concurrency = None)),
-            error(with(|s| s.request_rate = Some(-1.0))),
-            error(with(|s| s.arrival = Some(ArrivalProcess::Poisson))),
-            error(with(inf)),
-        ];
-        insta::assert_snapshot!(errors.join("\n"));
-    }
-
-    #[test]
-    fn a_phase_with_a_duration_has_thirty_seconds_of_grace_unless_told() {
-        let phases = with(|s| s.duration = Some(Duration::from_secs(1)));
-        let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(Some(DEFAULT_GRACE)));
-        let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), Limits::default());
-        assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(None));
-    }
-
-    #[test]
-    fn settling_is_part_of_the_gates_time() {
-        let gate = GatePlan { timeout: Duration::from_secs(1), ..GatePlan::default() };
-        let plan = RunPlan::new(0, vec![spec("a")], gate, Limits::default());
-        assert!(plan.is_err_and(|e| e.path == "gate.settle_timeout"));
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use phasegate_core::plan::{Arrival, ArrivalProcess, PhasePlan};
+use phasegate_core::plan::{Arrival, ArrivalProcess, PhaseKind, PhasePlan};
 use phasegate_runtime::config::{
     EndpointConfig, EndpointType, ExportLevel, GpuConfig, InputConfig, InputFormat, RunConfig,
 };
@@ -91,6 +91,9 @@ fn input_words(input: &InputConfig, kind: EndpointType) -> String {
 
 fn phase_lines(out: &mut String, index: usize, phase: &PhasePlan) -> std::fmt::Result {
     write!(out, "  {}. {} ({}): ", index + 1, phase.name, kind_word(phase.kind))?;
+    if let (PhaseKind::Idle, Some(length)) = (phase.kind, phase.stop.duration()) {
+        return writeln!(out, "sends nothing for {}", show_duration(length));
+    }
     writeln!(out, "{}", arrival_words(&phase.arrival))?;
     write!(out, "     stops sending {}", stop_words(phase.stop))?;
     match phase.grace {

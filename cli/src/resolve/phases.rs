@@ -1,5 +1,7 @@
 //! Phases: from the file, or made of flags.
 
+use std::time::Duration;
+
 use phasegate_core::plan::{ArrivalProcess, PhaseKind, PhaseSpec, PlanError};
 
 use crate::args::run::{ArrivalArg, LoadArgs};
@@ -94,6 +96,13 @@ fn of_flags(load: &LoadArgs) -> Result<Vec<PhaseSpec>, Usage> {
     }
     phases.push(main);
     Ok(phases)
+}
+
+/// The phases of an idle baseline around those with load.
+pub(super) fn between_idle(mut phases: Vec<PhaseSpec>, idle: Duration) -> Vec<PhaseSpec> {
+    phases.insert(0, PhaseSpec::idle("idle before the run", idle));
+    phases.push(PhaseSpec::idle("idle after the run", idle));
+    phases
 }
 
 /// The arrival process of a word and a shape.

@@ -2,6 +2,8 @@
 
 use super::attribution::{Attributed, Attribution};
 use super::boundary::{Boundaries, sentence};
+use super::efficiency::efficiency;
+use super::idle::take_out;
 use super::outcome::{count_difference, outcome};
 use super::reconcile::{Reconciled, reconcile};
 use super::result::{
@@ -95,7 +97,16 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let reconciled = reconcile(evidence, &boundaries, &windows, attributed);
     let planned = evidence.plan.phases().iter().zip(reconciled).enumerate();
     let phases = planned.map(|(index, (plan, ledgers))| phase(&judge, index, plan, ledgers));
-    let phases = phases.collect();
+    let mut phases: Vec<PhaseResult> = phases.collect();
+    let mut windows = windows.clone();
+    let idle_baseline = take_out(&mut phases, &mut windows);
+    for phase in &mut phases {
+        phase.efficiency = efficiency(phase);
+    }
+    let mut boundaries = boundaries.results();
+    if idle_baseline.is_some() {
+        boundaries.retain(|boundary| phases.iter().any(|p| p.phase_id == boundary.phase_id));
+    }
     let (outcome, reasons) = outcome(evidence, &facts);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -108,7 +119,8 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         finished_at: facts.finished_at,
         config: facts.config,
         phases,
-        boundaries: boundaries.results(),
+        idle_baseline,
+        boundaries,
         results_joined: evidence.controller.joined(),
         client: ClientResult { dispatch_lag_us: evidence.ledger.dispatch_lag_us, ..facts.client },
         windows,
@@ -133,6 +145,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled)
         errors: Default::default(),
         server_metrics: Vec::new(),
         gpus: Vec::new(),
+        efficiency: None,
         reconciliation: ledgers.lines,
         verdict: Verdict::Incomplete,
         notes: Vec::new(),

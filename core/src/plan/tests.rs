@@ -1,0 +1,111 @@
+//! What a plan refuses, and with what words.
+
+use super::*;
+
+fn spec(name: &str) -> PhaseSpec {
+    let mut spec = PhaseSpec::new(name, PhaseKind::Profiling);
+    spec.concurrency = Some(1);
+    spec.requests = Some(1);
+    spec
+}
+
+fn error(phases: Vec<PhaseSpec>) -> String {
+    match RunPlan::new(0, phases, GatePlan::default(), Limits::default()) {
+        Ok(_) => "no error".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn with(change: impl Fn(&mut PhaseSpec)) -> Vec<PhaseSpec> {
+    let mut spec = spec("a");
+    change(&mut spec);
+    vec![spec]
+}
+
+#[test]
+fn a_plan_that_was_tampered_with_cannot_be_read() {
+    let plan = RunPlan::new(3, vec![spec("a")], GatePlan::default(), Limits::default());
+    let json = serde_json::to_string(&plan.clone().unwrap()).unwrap();
+    assert_eq!(serde_json::from_str(&json).ok(), plan.ok());
+    let error = |from: &str, to: &str| {
+        let text = json.replacen(from, to, 1);
+        assert_ne!(text, json, "{from} is not there");
+        serde_json::from_str::<RunPlan>(&text).map_err(|e| e.to_string()).unwrap_err()
+    };
+    assert!(error("\"concurrency\":1", "\"concurrency\":0").contains("concurrency: is 0"));
+    assert!(error("\"name\":\"a\"", "\"name\":\"b\"").contains("phases[0]: is not what"));
+    assert!(error("\"seed\":3", "\"seed\":4").contains("phases[0]: is not what"));
+    assert!(error("\"requests\":1", "\"requests\":0").contains("requests: is 0"));
+}
+
+#[test]
+fn each_contradiction_is_one_error_that_names_key_and_remedy() {
+    let inf = |s: &mut PhaseSpec| {
+        s.request_rate = Some(f64::INFINITY);
+        s.concurrency = None;
+        s.requests = None;
+        s.duration = Some(Duration::from_secs(1));
+    };
+    let errors = [
+        error(vec![]),
+        error(vec![spec("a"), spec("a")]),
+        error(with(|s| s.seamless = true)),
+        error(with(|s| s.name.clear())),
+        error(with(|s| s.requests = None)),
+        error(with(|s| s.requests = Some(0))),
+        error(with(|s| s.duration = Some(Duration::ZERO))),
+        error(with(|s| s.concurrency = Some(0))),
+        error(with(|s| s.concurrency = None)),
+        error(with(|s| s.request_rate = Some(-1.0))),
+        error(with(|s| s.arrival = Some(ArrivalProcess::Poisson))),
+        error(with(inf)),
+    ];
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn a_phase_with_a_duration_has_thirty_seconds_of_grace_unless_told() {
+    let phases = with(|s| s.duration = Some(Duration::from_secs(1)));
+    let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default());
+    assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(Some(DEFAULT_GRACE)));
+    let plan = RunPlan::new(0, vec![spec("a")], GatePlan::default(), Limits::default());
+    assert_eq!(plan.map(|p| p.phases()[0].grace), Ok(None));
+}
+
+#[test]
+fn settling_is_part_of_the_gates_time() {
+    let gate = GatePlan { timeout: Duration::from_secs(1), ..GatePlan::default() };
+    let plan = RunPlan::new(0, vec![spec("a")], gate, Limits::default());
+    assert!(plan.is_err_and(|e| e.path == "gate.settle_timeout"));
+}
+
+fn with_idle(mut phases: Vec<PhaseSpec>) -> Vec<PhaseSpec> {
+    phases.insert(0, PhaseSpec::idle("idle", Duration::from_secs(1)));
+    phases
+}
+
+#[test]
+fn an_idle_phase_sends_nothing_and_has_nothing_but_a_duration() {
+    let phases = with_idle(vec![spec("a")]);
+    let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default()).unwrap();
+    assert_eq!(plan.phases()[0].arrival, Arrival::Concurrency { concurrency: 0 });
+    let text = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<RunPlan>(&text).unwrap(), plan);
+    let mut loaded = with_idle(vec![spec("a")]);
+    loaded[0].request_rate = Some(1.0);
+    assert!(error(loaded).starts_with("phases[0].kind: "));
+    let mut endless = with_idle(vec![spec("a")]);
+    endless[0].duration = None;
+    assert!(error(endless).starts_with("phases[0].requests: "));
+}
+
+#[test]
+fn idle_phases_need_gates_and_load_to_be_compared_with() {
+    assert_eq!(error(with_idle(vec![])), "phases: all are idle; give at least one phase with load");
+    let mut seamless = with_idle(vec![spec("a")]);
+    seamless[1].seamless = true;
+    assert!(error(seamless).starts_with("phases[1].seamless: the phase before it is idle"));
+    let gate = GatePlan { enabled: false, ..GatePlan::default() };
+    let plan = RunPlan::new(0, with_idle(vec![spec("a")]), gate, Limits::default());
+    assert!(plan.is_err_and(|e| e.path == "idle_baseline"));
+}
