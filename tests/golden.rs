@@ -287,11 +287,8 @@ fn record() {
 
     let args = ["-u", &slow.url, "-c", "2", "-d", "60s", "--osl", "4"];
     let running = start(&[&args[..], &none].concat());
-<<<<<<< HEAD
     // Enough of them that the journals together are worth replaying, however soon
     // the lines reach the file.
-=======
->>>>>>> endpoints
     running.when("records.jsonl", |text| text.lines().count() > 40);
     running.signal(Signal::INT);
     keep("cancelled", running.finish().assert_code(130));

@@ -141,6 +141,17 @@ pub struct Histogram {
     pub count: Option<f64>,
 }
 
+/// What a power sensor shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerKind {
+    /// Power at the moment of the reading.
+    Instantaneous,
+    /// An average over the time before it: one second on Ampere and later
+    /// (<https://docs.nvidia.com/deploy/nvml-api/>, `nvmlDeviceGetPowerUsage`).
+    Averaged,
+}
+
 /// One sample of one GPU. A field that the GPU or exporter does not give is
 /// `None`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -153,8 +164,25 @@ pub struct GpuSample {
     pub name: Option<String>,
     /// Energy since the driver was loaded, in millijoules.
     pub energy_mj: Option<u64>,
+    /// The counter is published in steps: the shown value became true not before
+    /// this. `None` where that is not known better than by the readings before.
+    #[serde(rename = "energy_from_ns", default, skip_serializing_if = "Option::is_none")]
+    pub energy_from: Option<Tick>,
+    /// It became true not after this.
+    #[serde(rename = "energy_to_ns", default, skip_serializing_if = "Option::is_none")]
+    pub energy_to: Option<Tick>,
+    /// The longest step that was measured of the counter itself, in nanoseconds;
+    /// `None` where it was not measured, or what is read is an exporter's copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_tick_ns: Option<u64>,
     /// Power, in milliwatts.
     pub power_mw: Option<u64>,
+    /// What the power is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_kind: Option<PowerKind>,
+    /// The power limit that is enforced, in milliwatts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_limit_mw: Option<u64>,
     /// Utilisation, in percent.
     pub utilization_pct: Option<f64>,
     /// Memory in use, in MiB.
@@ -167,6 +195,19 @@ pub struct GpuSample {
     pub sm_clock_mhz: Option<f64>,
     /// Clock of the memory, in MHz.
     pub memory_clock_mhz: Option<f64>,
+    /// What holds its clocks down, in NVML's words; idling is none of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub throttle: Vec<String>,
+    /// Uncorrected ECC errors since the driver was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecc_uncorrected: Option<u64>,
+    /// The last XID error; 0 is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xid: Option<u64>,
+    /// The compute processes on it, ascending. `None` where it was not asked
+    /// for, or they cannot be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Vec<u32>>,
 }
 
 mod maybe_finite {

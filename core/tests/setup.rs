@@ -33,6 +33,7 @@ fn settings() -> Settings {
         read_timeout: Duration::from_secs(2),
         optional: false,
         sole: false,
+        tick_within: Duration::ZERO,
     };
     Settings {
         collectors: vec![

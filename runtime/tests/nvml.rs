@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nvml_stub::Stub;
+use phasegate_core::Tick;
 use phasegate_core::message::{CollectError, CollectErrorKind};
-use phasegate_core::reading::{GpuSample, ReadingBody};
+use phasegate_core::reading::{GpuSample, PowerKind, ReadingBody};
 use phasegate_runtime::clock::Clock;
 use phasegate_runtime::telemetry::Source;
 use phasegate_runtime::telemetry::nvml::NvmlSource;
@@ -18,7 +19,14 @@ fn open(stub: &Stub) -> Result<NvmlSource, String> {
 }
 
 async fn read(source: &NvmlSource) -> Result<Vec<GpuSample>, CollectError> {
-    source.read().await.body.map(|body| match body {
+    read_within(source, 0).await.map(|gpus| {
+        // They are asked for now and then.
+        gpus.into_iter().map(|gpu| GpuSample { processes: None, ..gpu }).collect()
+    })
+}
+
+async fn read_within(source: &NvmlSource, ms: u64) -> Result<Vec<GpuSample>, CollectError> {
+    source.read_within(Duration::from_millis(ms)).await.body.map(|body| match body {
         ReadingBody::Gpus(gpus) => gpus,
         other @ (ReadingBody::Families(_) | ReadingBody::Error(_)) => panic!("{other:?}"),
     })
@@ -35,13 +43,22 @@ fn full(index: u32) -> GpuSample {
         name: Some("Stub GPU".into()),
         energy_mj: Some(5_000_000_000),
         power_mw: Some(301_000),
+        power_kind: Some(PowerKind::Instantaneous),
+        power_limit_mw: Some(700_000),
         utilization_pct: Some(87.0),
         memory_used_mib: Some(12_288.0),
         memory_total_mib: Some(81_920.0),
         temperature_c: Some(54.0),
         sm_clock_mhz: Some(1980.0),
         memory_clock_mhz: Some(2619.0),
+        ecc_uncorrected: Some(0),
+        ..GpuSample::default()
     }
+}
+
+/// What is read where there is no instantaneous power.
+fn averaged() -> GpuSample {
+    GpuSample { power_mw: Some(290_000), power_kind: Some(PowerKind::Averaged), ..full(0) }
 }
 
 const BASE: &str = "gpus=2\nenergy_mj=5000000000\npower_mw=290000\ninstant_mw=301000\n";
@@ -55,6 +72,7 @@ async fn every_gpu_is_read_in_full() {
     assert_eq!(source.gpus().len(), 2);
     let clock_before = source.read().await;
     let taken = source.read().await;
+    // Processes are asked for once a second.
     assert_eq!(taken.body, Ok(ReadingBody::Gpus(vec![full(0), full(1)])));
     assert!(clock_before.end <= taken.start && taken.start <= taken.end);
     assert_eq!(taken.first_byte, None);
@@ -70,6 +88,79 @@ async fn the_energy_counter_grows_with_time() {
     assert!(read(&source).await.unwrap()[0].energy_mj.unwrap() > before);
 }
 
+/// Holds each value of the stub's energy counter against what the stub's clock
+/// says of it: 250 W from the moment it was initialised, published every `tick`.
+fn published_at(mj: u64, initialised: Tick) -> Tick {
+    Tick(initialised.0 + mj * 1_000_000_000 / 250_000)
+}
+
+#[tokio::test]
+async fn a_boundary_reading_waits_for_the_counter_to_step_and_says_when_it_did() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    for tick_ms in [1_u64, 10, 50] {
+        stub.control(&format!("gpus=2\ntick_ms={tick_ms}\n"));
+        let clock = Clock::start();
+        let before = clock.now();
+        let source = NvmlSource::open(Some(stub.path()), clock).unwrap();
+        let after = clock.now();
+        for round in 0..5 {
+            for gpu in read_within(&source, 10_000).await.unwrap() {
+                let (from, to) = (gpu.energy_from.unwrap(), gpu.energy_to.unwrap());
+                let mj = gpu.energy_mj.unwrap();
+                // The stub began to count somewhere between the two.
+                let (earliest, latest) = (published_at(mj, before), published_at(mj, after));
+                assert!(from <= latest && earliest <= to, "{round}: {from:?} {earliest:?} {to:?}");
+                // However slow the machine is, the longest step is no shorter than
+                // the stub's.
+                assert!(gpu.energy_tick_ns.unwrap() >= tick_ms * 1_000_000);
+            }
+        }
+        // Without waiting it is known to within a step.
+        for gpu in read(&source).await.unwrap() {
+            let (from, to) = (gpu.energy_from.unwrap(), gpu.energy_to.unwrap());
+            let mj = gpu.energy_mj.unwrap();
+            assert!(from <= published_at(mj, after) && published_at(mj, before) <= to);
+            assert!(to.since(from) >= Duration::from_millis(tick_ms));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_counter_that_never_steps_holds_a_reading_up_no_longer_than_told() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    let gpus = read_within(&source, 20).await.unwrap();
+    assert_eq!(gpus[0].energy_mj, Some(5_000_000_000));
+    assert_eq!((gpus[0].energy_from, gpus[0].energy_to), (None, None));
+    assert_eq!(gpus[0].energy_tick_ns, None);
+}
+
+#[tokio::test]
+async fn an_abandoned_reading_stops_waiting_for_a_step() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    stub.control(BASE);
+    let source = open(&stub).unwrap();
+    let hour = Duration::from_secs(3600);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), source.read_within(hour)).await.is_err()
+    );
+    // It would never come to this one.
+    assert_eq!(read(&source).await, Ok(vec![full(0), full(1)]));
+}
+
+#[tokio::test]
+async fn throttling_errors_and_processes_are_read() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    // Idle (1), power cap (4) and thermal slowdown (64).
+    stub.control(&format!("{BASE}throttle=69\necc=3\npids=2\n"));
+    let source = open(&stub).unwrap();
+    let gpu = read_within(&source, 1).await.unwrap().remove(0);
+    assert_eq!(gpu.throttle, ["SW_POWER_CAP", "HW_THERMAL_SLOWDOWN"]);
+    assert_eq!(gpu.ecc_uncorrected, Some(3));
+    assert_eq!(gpu.processes, Some(vec![1000, 1001]));
+}
+
 #[tokio::test]
 async fn a_field_that_a_gpu_lacks_is_none() {
     let Some(stub) = Stub::build(&[]) else { return };
@@ -82,7 +173,7 @@ async fn a_field_that_a_gpu_lacks_is_none() {
         ("temperature", GpuSample { temperature_c: None, ..full(0) }),
         ("clock", GpuSample { sm_clock_mhz: None, memory_clock_mhz: None, ..full(0) }),
         ("power", full(0)),
-        ("instant", GpuSample { power_mw: Some(290_000), ..full(0) }),
+        ("instant", averaged()),
     ];
     for (function, expected) in cases {
         stub.control(&format!("{BASE}code_{function}=3\n"));
@@ -98,7 +189,7 @@ async fn instantaneous_power_falls_back_to_average_power_whatever_goes_wrong() {
     let source = open(&stub).unwrap();
     for code in ["code_instant=2", "code_fields=13", "code_instant=999", "code_fields=4711"] {
         stub.control(&format!("{BASE}{code}\n"));
-        let expected = GpuSample { power_mw: Some(290_000), ..full(0) };
+        let expected = averaged();
         assert_eq!(read(&source).await.unwrap()[0], expected, "{code}");
     }
 }

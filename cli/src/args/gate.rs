@@ -55,6 +55,9 @@ pub struct TelemetryArgs {
     /// [env: PHASEGATE_GPU_TELEMETRY_COLLECTION_INTERVAL_S]
     #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse::duration)]
     pub gpu_telemetry_interval: Option<Duration>,
+    /// Measure idle GPUs for this long before and after the run, and report net energy beside gross
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub idle_baseline: Option<Duration>,
     /// The NVML library to load instead of the system's
     #[arg(long, value_name = "PATH", hide = true)]
     pub nvml_lib: Option<std::path::PathBuf>,

@@ -97,6 +97,7 @@ pub struct TelemetrySection {
     pub gpu: Option<Vec<String>>,
     pub server_metrics_interval: Option<Duration>,
     pub gpu_interval: Option<Duration>,
+    pub idle_baseline: Option<Duration>,
 }
 
 /// `gate`.
@@ -322,6 +323,7 @@ fn read_telemetry(mut s: Section<'_>) -> Result<TelemetrySection, Usage> {
         gpu: s.texts("gpu")?,
         server_metrics_interval: s.parsed("server_metrics_interval", parse::duration)?,
         gpu_interval: s.parsed("gpu_interval", parse::duration)?,
+        idle_baseline: s.parsed("idle_baseline", parse::duration)?,
     };
     s.close()?;
     Ok(section)

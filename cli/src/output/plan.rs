@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use phasegate_core::plan::{Arrival, ArrivalProcess, PhasePlan, Stage};
+use phasegate_core::plan::{Arrival, ArrivalProcess, PhaseKind, PhasePlan, Stage};
 use phasegate_runtime::config::{
     EndpointConfig, EndpointType, ExportLevel, GpuConfig, InputConfig, InputFormat, RunConfig,
 };
@@ -112,6 +112,9 @@ fn input_words(input: &InputConfig, kind: EndpointType) -> String {
 
 fn phase_lines(out: &mut String, index: usize, phase: &PhasePlan) -> std::fmt::Result {
     write!(out, "  {}. {} ({}): ", index + 1, phase.name, kind_word(phase.kind))?;
+    if let (PhaseKind::Idle, Some(length)) = (phase.kind, phase.stop.duration()) {
+        return writeln!(out, "sends nothing for {}", show_duration(length));
+    }
     writeln!(out, "{}", arrival_words(&phase.arrival, !phase.stages.is_empty()))?;
     if !phase.stages.is_empty() {
         writeln!(out, "     in stages: {}", stage_words(&phase.stages))?;

@@ -8,8 +8,7 @@ use std::path::Path;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use phasegate_core::account::result::{
-    BoundaryResult, BoundaryStatus, GpuResult, MetricStats, PhaseResult, RunOutcome, RunResult,
-    Verdict,
+    BoundaryResult, BoundaryStatus, MetricStats, PhaseResult, RunOutcome, RunResult, Verdict,
 };
 use phasegate_core::message::{BaselineKind, ReleasedBy};
 use phasegate_core::plan::PhaseKind;
@@ -81,7 +80,10 @@ fn render_phase(
         writeln!(out, "  {line}")?;
     }
     for gpu in &phase.gpus {
-        writeln!(out, "  {}", gpu_line(gpu))?;
+        writeln!(out, "  {}", energy::gpu_line(gpu))?;
+    }
+    if let Some(line) = phase.efficiency.as_ref().and_then(energy::efficiency_line) {
+        writeln!(out, "  {line}")?;
     }
     writeln!(out)
 }
@@ -179,34 +181,10 @@ fn boundary_line(boundary: &BoundaryResult) -> String {
     line
 }
 
-fn gpu_line(gpu: &GpuResult) -> String {
-    let index = gpu.index.map_or_else(|| "?".to_owned(), |i| i.to_string());
-    let name = gpu.name.as_deref().unwrap_or("unnamed");
-    // The artifacts have the whole of it; this much tells two GPUs apart.
-    let uuid: String = gpu.uuid.chars().take(12).collect();
-    let mut line = format!("GPU {index} {name} ({uuid}): energy ");
-    match (gpu.energy_j, gpu.energy_error_j) {
-        (Some(energy), Some(error)) => {
-            let _ = write!(line, "{} ± {} J", number(Some(energy)), number(Some(error)));
-        }
-        (Some(energy), None) => {
-            let _ = write!(line, "{} J", number(Some(energy)));
-        }
-        (None, _) => {
-            let _ = write!(line, "n/a ({})", gpu.reason.as_deref().unwrap_or("no reason given"));
-        }
-    }
-    let _ = write!(
-        line,
-        ", {} W avg, {} W max, utilization {} %",
-        number(gpu.power_w.avg),
-        number(gpu.power_w.max),
-        number(gpu.utilization_pct.avg)
-    );
-    line
-}
-
 fn render_end(out: &mut String, result: &RunResult, artifacts: Option<&Path>) -> std::fmt::Result {
+    for line in result.idle_baseline.iter().flat_map(energy::idle_lines) {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out, "outcome: {} (seed {})", outcome_word(result.outcome), result.seed)?;
     for reason in &result.reasons {
         writeln!(out, "  {reason}")?;
@@ -248,6 +226,7 @@ pub fn kind_word(kind: PhaseKind) -> &'static str {
     match kind {
         PhaseKind::Warmup => "warmup",
         PhaseKind::Profiling => "profiling",
+        PhaseKind::Idle => "idle",
     }
 }
 
@@ -304,6 +283,7 @@ pub fn stop_words(stop: phasegate_core::plan::Stop) -> String {
     }
 }
 
+mod energy;
 mod ledgers;
 
 #[cfg(test)]

@@ -165,6 +165,13 @@ fn cancellation(
     }
 }
 
+/// The phases of an idle baseline around those with load.
+pub(super) fn between_idle(mut phases: Vec<PhaseSpec>, idle: Duration) -> Vec<PhaseSpec> {
+    phases.insert(0, PhaseSpec::idle("idle before the run", idle));
+    phases.push(PhaseSpec::idle("idle after the run", idle));
+    phases
+}
+
 /// The arrival process of a word and a shape.
 fn process(
     arrival: Option<ArrivalArg>,

@@ -62,8 +62,22 @@ pub(super) fn plan(
         drain: limits.drain.unwrap_or(own.drain),
         cancel_grace: limits.cancel_grace.unwrap_or(own.cancel_grace),
     };
-    RunPlan::with_inputs(seed, phases, gate, limits, inputs)
-        .map_err(|e| phases::explain(&e, file, warmed))
+    let loaded = phases.clone();
+    let plan = RunPlan::with_inputs(seed, phases, gate, limits, inputs.clone())
+        .map_err(|e| phases::explain(&e, file, warmed))?;
+    let from = args.telemetry.idle_baseline;
+    let Some(idle) = from.or(file.telemetry.idle_baseline) else { return Ok(plan) };
+    // The phases with load were found right above: what is wrong now is the idle
+    // ones.
+    let phases = phases::between_idle(loaded, idle);
+    RunPlan::with_inputs(seed, phases, gate, limits, inputs).map_err(|e| {
+        let problem = if idle.is_zero() {
+            "is 0; give a time above 0, or leave it out".to_owned()
+        } else {
+            format!("{}; {}", e.problem, e.remedy)
+        };
+        wrong(from.is_some(), "idle-baseline", file, "telemetry.idle_baseline", &problem)
+    })
 }
 
 fn gate(args: &RunArgs, env: &Environment, file: &FileConfig) -> Result<GatePlan, Usage> {

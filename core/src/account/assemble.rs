@@ -3,6 +3,8 @@
 use super::attribution::{Attributed, Attribution};
 use super::boundary::{Boundaries, sentence};
 use super::client;
+use super::efficiency::efficiency;
+use super::idle::take_out;
 use super::outcome::{count_difference, outcome};
 use super::reconcile::{Reconciled, reconcile};
 use super::result::{
@@ -99,6 +101,16 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let phases = planned.map(|(index, (plan, ledgers))| phase(&judge, index, plan, ledgers));
     let mut phases: Vec<PhaseResult> = phases.collect();
     let client_bound = client::mark(evidence.plan, &facts.client, &mut phases);
+    let sweep = sweep(evidence.plan, &phases);
+    let mut windows = windows.clone();
+    let idle_baseline = take_out(&mut phases, &mut windows);
+    for phase in &mut phases {
+        phase.efficiency = efficiency(phase);
+    }
+    let mut boundaries = boundaries.results();
+    if idle_baseline.is_some() {
+        boundaries.retain(|boundary| phases.iter().any(|p| p.phase_id == boundary.phase_id));
+    }
     let (outcome, reasons) = outcome(evidence, &facts);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -110,9 +122,10 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         started_at: facts.started_at,
         finished_at: facts.finished_at,
         config: facts.config,
-        sweep: sweep(evidence.plan, &phases),
+        sweep,
         phases,
-        boundaries: boundaries.results(),
+        idle_baseline,
+        boundaries,
         results_joined: evidence.controller.joined(),
         client: ClientResult {
             dispatch_lag_us: evidence.ledger.dispatch_lag_us,
@@ -142,6 +155,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled)
         requests_by_url: Default::default(),
         server_metrics: Vec::new(),
         gpus: Vec::new(),
+        efficiency: None,
         reconciliation: ledgers.lines,
         verdict: Verdict::Incomplete,
         notes: Vec::new(),

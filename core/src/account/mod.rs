@@ -8,7 +8,8 @@
 //! - [`windows`]: time, cut at the boundaries.
 //! - [`track`], [`delta`], [`quantile`]: counters, histograms, summaries from
 //!   reading to reading, and between two of them; [`elapsed`] is the time between.
-//! - [`gauge`], [`gpu`]: what goes up and down; energy.
+//! - [`gauge`], [`gpu`]: what goes up and down; energy, with an error bar.
+//! - [`efficiency`]: energy by requests and tokens. [`idle`]: less idle power.
 //! - [`reconcile`]: the client's ledger against the server's counters.
 //! - [`verdict`]: how far a phase's telemetry can be trusted, in words.
 //! - [`outcome`]: how the run ended, in words.
@@ -21,9 +22,11 @@ pub mod attribution;
 pub mod boundary;
 pub mod client;
 pub mod delta;
+pub mod efficiency;
 pub mod elapsed;
 pub mod gauge;
 pub mod gpu;
+pub mod idle;
 pub mod outcome;
 pub mod quantile;
 pub mod reconcile;

@@ -5,6 +5,7 @@ use super::boundary::{at, sentence};
 use super::result::{RunOutcome, RunResult};
 use crate::id::{PhaseId, ServiceId};
 use crate::message::{ProfileFinish, ShutdownReason};
+use crate::plan::PhaseKind;
 use crate::time::Tick;
 
 /// The outcome, and why it is not `completed`.
@@ -24,7 +25,11 @@ pub fn outcome(evidence: &Evidence<'_>, facts: &RunFacts) -> (RunOutcome, Vec<St
     if cancelled {
         reasons.push("The run was interrupted.".to_owned());
     }
-    let ran = evidence.conductor.phases.iter().any(|p| p.start.is_some());
+    let idle = |phase: PhaseId| {
+        let mut planned = evidence.plan.phases().iter();
+        planned.any(|p| p.id == phase && p.kind == PhaseKind::Idle)
+    };
+    let ran = evidence.conductor.phases.iter().any(|p| p.start.is_some() && !idle(p.phase));
     let outcome = if cancelled {
         RunOutcome::Cancelled
     } else if !failures.is_empty() || !ran {

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod energy;
 mod series;
 
+pub use energy::{
+    AvgMax, Efficiency, EnergySource, GpuResult, IdleBaseline, IdleGpu, IdleSide, Max,
+};
 use series::maybe_whole;
 pub use series::{Delta, GaugeStats, Maybe, Moved, Quantile, ServerMetric, WindowMetric};
 
@@ -42,6 +46,9 @@ pub struct RunResult {
     /// absent where there are not two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepResult>,
+    /// Idle power before and after the run; absent where it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_baseline: Option<IdleBaseline>,
     pub boundaries: Vec<BoundaryResult>,
     pub windows: Vec<Window>,
     /// Domain → handed in by every producer. A domain that nobody had to hand
@@ -98,6 +105,9 @@ pub struct PhaseResult {
     pub requests_by_url: BTreeMap<String, RequestCounts>,
     pub server_metrics: Vec<ServerMetric>,
     pub gpus: Vec<GpuResult>,
+    /// What the phase's work took; `null` where no GPU was read.
+    #[serde(default)]
+    pub efficiency: Option<Efficiency>,
     pub reconciliation: Vec<Reconciliation>,
     pub verdict: Verdict,
     pub notes: Vec<String>,
@@ -138,39 +148,6 @@ pub struct MetricStats {
     /// elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolvable: Option<bool>,
-}
-
-/// What one GPU did in a phase.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct GpuResult {
-    pub uuid: String,
-    pub index: Option<u32>,
-    pub name: Option<String>,
-    pub energy_j: Option<f64>,
-    pub energy_error_j: Option<f64>,
-    pub power_w: AvgMax,
-    pub utilization_pct: AvgMax,
-    pub memory_used_mib: Max,
-    pub temperature_c: Max,
-    /// Why `energy_j` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// A time-weighted average and a maximum.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct AvgMax {
-    pub avg: Option<f64>,
-    pub max: Option<f64>,
-}
-
-/// A maximum.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct Max {
-    pub max: Option<f64>,
 }
 
 /// The client's own count against the server's, summed over the endpoints.

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::frozen::Pulse;
 use crate::engines::Observed;
 use crate::id::{Domain, PhaseId, ServiceId};
 use crate::message::{BaselineKind, CollectError, Envelope};
@@ -26,6 +27,10 @@ pub struct CollectorPlan {
     /// How long a periodic reading may take.
     #[serde(with = "crate::time::seconds")]
     pub read_timeout: Duration,
+    /// A reading for a boundary may wait so long for a counter that is published
+    /// in steps to step, so that it is known when its value became true.
+    #[serde(with = "crate::time::seconds", default)]
+    pub tick_within: Duration,
     /// Nobody asked for this source by name: where its first reading says that
     /// there is nothing of the kind, it takes no part, and that is no loss. Such
     /// a collector is ready once it has been read for the first time.
@@ -56,6 +61,9 @@ pub struct ReadStamp {
     /// Of a reading for a boundary: the families that load moves and that differ
     /// from the reading of this source before; may be empty.
     pub moved: Vec<String>,
+    /// Of GPUs: whether their source is alive. Always written: the journal's form does
+    /// not say which fields there are.
+    pub pulse: Option<Pulse>,
 }
 
 /// What a collector is told.
@@ -107,6 +115,10 @@ pub enum CollectorEffect {
         read: ReadId,
         /// What it is for.
         purpose: Purpose,
+        /// It may take so much longer to see counters step; zero for a periodic
+        /// reading.
+        #[serde(with = "crate::time::seconds", default)]
+        tick_within: Duration,
     },
     /// Give up a reading; its end is of no interest any more.
     Abort(ReadId),

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::frozen::Freshness;
 use super::io::{CollectorEffect, CollectorInput, CollectorPlan, Purpose, ReadId, ReadStamp};
 use super::sampling::{Answer, Due, Sampling};
 use super::settling::Settling;
@@ -20,6 +21,9 @@ use crate::timers::TimerTable;
 /// How long the first reading of an optional source may take before the
 /// collector is ready without it.
 pub const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+/// Waiting for counters to step takes at most this part of a gate's time.
+const TICK_SHARE: u32 = 4;
 
 /// How a collector stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,7 @@ pub struct Collector {
     next_read: u64,
     /// The periodic reading that is under way.
     periodic: Option<ReadId>,
+    freshness: Freshness,
     settling: Settling,
     open: SmallMap<BoundaryMark, Sampling>,
     answers: SmallMap<BoundaryMark, (MessageId, Answer)>,
@@ -123,6 +128,7 @@ impl Collector {
             started: Tick::ZERO,
             next_read: 0,
             periodic: None,
+            freshness: Freshness::default(),
             open: SmallMap::new(),
             answers: SmallMap::new(),
             handed_in: None,
@@ -240,7 +246,8 @@ impl Collector {
             }
             // A periodic reading that is under way began before this was asked:
             // it is no baseline, and this one does not wait for it.
-            let read = self.read(Purpose::Boundary { phase: mark.phase, kind: mark.kind }, out);
+            let purpose = Purpose::Boundary { phase: mark.phase, kind: mark.kind };
+            let read = self.read(purpose, self.tick_within(request.budget), out);
             let before = self.settling.before();
             self.open.insert(mark, Sampling::begin(now, request, read, before));
         }
@@ -299,15 +306,26 @@ impl Collector {
         self.answers.insert(mark, (message, answer));
     }
 
-    fn read(&mut self, purpose: Purpose, out: &mut impl Sink<CollectorEffect>) -> ReadId {
+    fn read(
+        &mut self,
+        purpose: Purpose,
+        tick_within: Duration,
+        out: &mut impl Sink<CollectorEffect>,
+    ) -> ReadId {
         let read = ReadId(self.next_read);
         self.next_read = self.next_read.saturating_add(1);
-        out.push(CollectorEffect::Read { read, purpose });
+        out.push(CollectorEffect::Read { read, purpose, tick_within });
         read
     }
 
+    /// How long a reading for a boundary may wait for counters to step: at most a
+    /// part of the gate's time.
+    fn tick_within(&self, budget: Duration) -> Duration {
+        self.plan.tick_within.min(budget / TICK_SHARE)
+    }
+
     fn read_periodic(&mut self, now: Tick, out: &mut impl Sink<CollectorEffect>) {
-        self.periodic = Some(self.read(Purpose::Periodic, out));
+        self.periodic = Some(self.read(Purpose::Periodic, Duration::ZERO, out));
         self.timers.clear(CollectorTimer::Periodic);
         self.timers.set(CollectorTimer::ReadTimeout, now + self.plan.read_timeout);
     }
@@ -338,6 +356,10 @@ impl Collector {
         if self.periodic != Some(read) && boundary.is_none() {
             return;
         }
+        let outcome = outcome.and_then(|stamp| match stamp.pulse {
+            Some(pulse) => self.freshness.observe(stamp.end, pulse).map(|()| stamp),
+            None => Ok(stamp),
+        });
         match outcome {
             Ok(_) => self.readings = self.readings.saturating_add(1),
             Err(_) => self.failed = self.failed.saturating_add(1),
@@ -454,7 +476,9 @@ impl Collector {
                 None => {}
                 Some(Due::Read) => {
                     let BoundaryMark { phase, kind } = mark;
-                    let read = self.read(Purpose::Boundary { phase, kind }, out);
+                    let budget = self.open.get(&mark).map_or(Duration::ZERO, Sampling::budget);
+                    let within = self.tick_within(budget);
+                    let read = self.read(Purpose::Boundary { phase, kind }, within, out);
                     if let Some(sampling) = self.open.get_mut(&mark) {
                         sampling.reading(read, self.settling.before());
                     }

@@ -179,6 +179,11 @@ impl Sampling {
         (self.state == SamplingState::Reading).then_some(self.read)
     }
 
+    /// How much time the gate had when it asked.
+    pub(super) fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// The answer, once there is one.
     pub(super) fn answer(&self) -> Option<&Answer> {
         self.answer.as_ref()

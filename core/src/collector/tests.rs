@@ -30,6 +30,7 @@ fn plan() -> CollectorPlan {
         read_timeout: Duration::from_millis(900),
         optional: false,
         sole: true,
+        tick_within: Duration::ZERO,
     }
 }
 
@@ -108,7 +109,7 @@ impl Rig {
     fn stamp(&self, read: u64, hash: Option<u64>) -> ReadStamp {
         let start = self.began.iter().find(|(r, _)| *r == ReadId(read)).unwrap().1;
         let seen = hash.map(|hash| Observed { others: hash + 1, ..Observed::default() });
-        ReadStamp { start, end: self.now, seen, moved: vec![format!("family_{read}")] }
+        ReadStamp { start, end: self.now, seen, moved: vec![format!("family_{read}")], pulse: None }
     }
 
     fn done(&mut self, read: u64, hash: Option<u64>) {

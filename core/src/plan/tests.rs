@@ -1,3 +1,5 @@
+//! What a plan refuses, and with what words.
+
 use super::*;
 
 fn spec(name: &str) -> PhaseSpec {
@@ -140,4 +142,35 @@ fn each_contradiction_of_what_varies_names_key_and_remedy() {
         with(&|s| s.max_error_rate = Some(f64::NAN)),
     ];
     insta::assert_snapshot!(errors.join("\n"));
+}
+
+fn with_idle(mut phases: Vec<PhaseSpec>) -> Vec<PhaseSpec> {
+    phases.insert(0, PhaseSpec::idle("idle", Duration::from_secs(1)));
+    phases
+}
+
+#[test]
+fn an_idle_phase_sends_nothing_and_has_nothing_but_a_duration() {
+    let phases = with_idle(vec![spec("a")]);
+    let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default()).unwrap();
+    assert_eq!(plan.phases()[0].arrival, Arrival::Concurrency { concurrency: 0 });
+    let text = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<RunPlan>(&text).unwrap(), plan);
+    let mut loaded = with_idle(vec![spec("a")]);
+    loaded[0].request_rate = Some(1.0);
+    assert!(error(loaded).starts_with("phases[0].kind: "));
+    let mut endless = with_idle(vec![spec("a")]);
+    endless[0].duration = None;
+    assert!(error(endless).starts_with("phases[0].requests: "));
+}
+
+#[test]
+fn idle_phases_need_gates_and_load_to_be_compared_with() {
+    assert_eq!(error(with_idle(vec![])), "phases: all are idle; give at least one phase with load");
+    let mut seamless = with_idle(vec![spec("a")]);
+    seamless[1].seamless = true;
+    assert!(error(seamless).starts_with("phases[1].seamless: the phase before it is idle"));
+    let gate = GatePlan { enabled: false, ..GatePlan::default() };
+    let plan = RunPlan::new(0, with_idle(vec![spec("a")]), gate, Limits::default());
+    assert!(plan.is_err_and(|e| e.path == "idle_baseline"));
 }

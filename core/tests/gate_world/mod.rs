@@ -152,6 +152,7 @@ impl World {
                 read_timeout: Duration::from_secs(1),
                 optional: false,
                 sole: false,
+                tick_within: Duration::ZERO,
             }),
             id: ServiceId::new(name),
             dead: false,
@@ -278,7 +279,8 @@ impl World {
             }
             Step::Read(n, read) => {
                 let (_, start) = self.nodes[n].take_reading(read);
-                let stamp = ReadStamp { start, end: self.now, seen: None, moved: vec![] };
+                let stamp =
+                    ReadStamp { start, end: self.now, seen: None, moved: vec![], pulse: None };
                 self.tell_node(n, CollectorInput::ReadDone { read, outcome: Ok(stamp) });
             }
             Step::Fail(n, read) => {
@@ -506,7 +508,7 @@ impl World {
     fn node_effects(&mut self, n: usize, effects: Vec<CollectorEffect>) {
         for effect in effects {
             match effect {
-                CollectorEffect::Read { read, purpose } => {
+                CollectorEffect::Read { read, purpose, .. } => {
                     let (phase, kind) = (self.phase, BaselineKind::Start);
                     assert_eq!(purpose, Purpose::Boundary { phase, kind });
                     self.nodes[n].reading.push((read, self.now));

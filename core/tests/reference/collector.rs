@@ -353,7 +353,9 @@ impl Rig {
     fn effects(&mut self, effects: Vec<CollectorEffect>) {
         for effect in effects {
             match effect {
-                CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind } } => {
+                CollectorEffect::Read {
+                    read, purpose: Purpose::Boundary { phase, kind }, ..
+                } => {
                     let before = self.history.before();
                     self.under_way.push((read, phase, kind, self.now, before));
                 }
@@ -451,6 +453,7 @@ proptest! {
                 read_timeout: Duration::from_secs(1),
                 optional: false,
                 sole,
+                tick_within: Duration::from_millis(150),
             }),
             now: 0,
             under_way: vec![],
@@ -500,8 +503,7 @@ proptest! {
                         start: us(began),
                         end: us(rig.now),
                         seen: shown.map(observed),
-                        moved: vec![format!("moved {}", rig.now)],
-                    };
+                        moved: vec![format!("moved {}", rig.now)], pulse: None };
                     rig.tell(CollectorInput::ReadDone { read, outcome: Ok(stamp) });
                 }
                 Op::Fail(n) if n < rig.under_way.len() => {

@@ -16,7 +16,9 @@ pub fn write_run_json(dir: &Path, result: &RunResult) -> io::Result<()> {
     replace(&dir.join("run.json"), &text)
 }
 
-/// Writes `metrics.csv`: phase × metric, flat. An unknown value is empty.
+/// Writes `metrics.csv`: phase × metric, flat. An unknown value is empty. What has
+/// one value a phase has it under `avg`; the error bar of energy and what follows
+/// from it is under `error`.
 ///
 /// # Errors
 /// What the system says.
@@ -24,7 +26,7 @@ pub fn write_metrics_csv(dir: &Path, result: &RunResult) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record([
         "phase", "kind", "metric", "unit", "count", "avg", "min", "max", "std", "p50", "p90",
-        "p95", "p99",
+        "p95", "p99", "error",
     ])?;
     for phase in &result.phases {
         let kind = serde_json::to_value(phase.kind)?;
@@ -44,7 +46,20 @@ pub fn write_metrics_csv(dir: &Path, result: &RunResult) -> io::Result<()> {
                 value(stats.p90),
                 value(stats.p95),
                 value(stats.p99),
+                String::new(),
             ])?;
+        }
+        for (name, unit, value, error) in phase.efficiency.iter().flat_map(|e| e.rows()) {
+            let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
+            let count = if value.is_some() { "1" } else { "0" };
+            let mut row =
+                [phase.name.as_str(), kind.as_str().unwrap_or_default(), name, unit, count]
+                    .map(str::to_owned)
+                    .to_vec();
+            row.push(number(value));
+            row.resize(13, String::new());
+            row.push(number(error));
+            csv.write_record(row)?;
         }
     }
     let text = csv.into_inner().map_err(|error| io::Error::other(error.to_string()))?;

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use phasegate_core::ServiceId;
 use phasegate_core::collector::{
-    Collector, CollectorEffect, CollectorInput, Purpose, ReadId, ReadStamp,
+    Collector, CollectorEffect, CollectorInput, Pulse, Purpose, ReadId, ReadStamp,
 };
 use phasegate_core::engines::fingerprint::moved;
 use phasegate_core::engines::observe;
@@ -80,11 +81,11 @@ impl CollectorExecutor {
         }
     }
 
-    fn start(&mut self, read: ReadId, purpose: Purpose) {
+    fn start(&mut self, read: ReadId, purpose: Purpose, tick_within: Duration) {
         let source = Arc::clone(&self.source);
         let (shelf, local) = (Arc::clone(&self.shelf), self.local.clone());
         let task = tokio::spawn(async move {
-            let taken = source.read().await;
+            let taken = source.read_within(tick_within).await;
             let outcome = describe(&taken, purpose, &shelf);
             if let Ok(mut shelf) = shelf.lock() {
                 shelf.taken.insert(read, (purpose, taken));
@@ -164,7 +165,9 @@ impl Executor<Collector> for CollectorExecutor {
                 }
                 self.bus.send(envelope);
             }
-            CollectorEffect::Read { read, purpose } => self.start(read, purpose),
+            CollectorEffect::Read { read, purpose, tick_within } => {
+                self.start(read, purpose, tick_within);
+            }
             CollectorEffect::Abort(read) => {
                 if let Some(task) = self.reads.remove(&read) {
                     task.abort();
@@ -199,10 +202,13 @@ fn describe(
     purpose: Purpose,
     shelf: &Mutex<Shelf>,
 ) -> Result<ReadStamp, CollectError> {
-    let stamp = |seen, moved| ReadStamp { start: taken.start, end: taken.end, seen, moved };
+    let stamp = |seen, moved, pulse| {
+        let (start, end) = (taken.start, taken.end);
+        ReadStamp { start, end, seen, moved, pulse }
+    };
     match &taken.body {
         Err(error) | Ok(ReadingBody::Error(error)) => Err(error.clone()),
-        Ok(ReadingBody::Gpus(_)) => Ok(stamp(None, Vec::new())),
+        Ok(ReadingBody::Gpus(gpus)) => Ok(stamp(None, Vec::new(), Some(Pulse::of(gpus)))),
         Ok(ReadingBody::Families(families)) => {
             let last = shelf.lock().map_or_else(
                 |_| Vec::new(),
@@ -212,7 +218,7 @@ fn describe(
                 Purpose::Periodic => Vec::new(),
                 Purpose::Boundary { .. } => moved(&last, families),
             };
-            Ok(stamp(Some(observe(families)), moved))
+            Ok(stamp(Some(observe(families)), moved, None))
         }
     }
 }

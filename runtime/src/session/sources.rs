@@ -53,6 +53,10 @@ impl Source for Closed {
 /// A periodic reading may take so long before it is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A reading of GPUs for a boundary may wait so long for energy counters to step:
+/// they do so every 100 ms at the slowest.
+const TICK_WITHIN: Duration = Duration::from_millis(150);
+
 /// Opens every source. One that cannot be opened stays in the run as one whose
 /// readings fail, so that the result names it; only the NVML that nobody asked
 /// for by name is left out.
@@ -72,6 +76,7 @@ pub(super) fn open(
         read_timeout: READ_TIMEOUT,
         optional: false,
         sole: false,
+        tick_within: Duration::ZERO,
     };
     let closed = |name: &str, reason: String| -> Arc<dyn Source> {
         Arc::new(Closed { name: name.to_owned(), reason, clock })
@@ -98,8 +103,9 @@ pub(super) fn open(
             ),
         });
     }
-    let gpu = |name: &str| {
-        collector(format!("gpu_telemetry/{name}"), Domain::telemetry(), config.gpu_interval)
+    let gpu = |name: &str| CollectorPlan {
+        tick_within: TICK_WITHIN,
+        ..collector(format!("gpu_telemetry/{name}"), Domain::telemetry(), config.gpu_interval)
     };
     match &config.gpu {
         GpuConfig::None => {}

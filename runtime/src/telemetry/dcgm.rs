@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use phasegate_core::Tick;
 use phasegate_core::message::{CollectError, CollectErrorKind};
-use phasegate_core::reading::{Family, GpuSample, ReadingBody, Value};
+use phasegate_core::reading::{Family, GpuSample, PowerKind, ReadingBody, Value};
 
 use super::fetch::Fetch;
 use super::scrape::Scraper;
@@ -20,6 +22,7 @@ use crate::secret::Secret;
 pub struct DcgmSource {
     scraper: Scraper,
     name: String,
+    clock: Clock,
 }
 
 impl DcgmSource {
@@ -29,7 +32,7 @@ impl DcgmSource {
     /// If `url` is no HTTP URL: what would be right.
     pub fn new(url: &str, fetch: Arc<dyn Fetch>, clock: Clock) -> Result<Self, String> {
         let scraper = Scraper::new(urls::exposition(url)?, fetch, clock);
-        Ok(Self { name: scraper.shown().to_owned(), scraper })
+        Ok(Self { name: scraper.shown().to_owned(), scraper, clock })
     }
 
     /// Sends further headers.
@@ -46,21 +49,83 @@ impl Source for DcgmSource {
     }
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
-        Box::pin(async {
-            self.scraper.scrape().await.taken(|report| {
-                let gpus = gpus(&report.families);
-                if gpus.is_empty() {
-                    let message = format!(
-                        "{} names no GPU: no DCGM_FI_DEV_* metric with a UUID, device or gpu label",
-                        self.name
-                    );
-                    return Err(CollectError::new(CollectErrorKind::Malformed, message));
+        Box::pin(self.scrape())
+    }
+
+    /// Scrapes until every energy counter was seen to step, if they do so in time:
+    /// of an exporter that is never behind it is then known to within a scrape when
+    /// its values became true. One that answers slowly is scraped once.
+    fn read_within(
+        &self,
+        tick_within: Duration,
+    ) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
+        Box::pin(async move {
+            let first = self.scrape().await;
+            let (start, first_byte) = (first.start, first.first_byte);
+            let until = start + tick_within;
+            let mut steps: BTreeMap<String, (u64, Tick, Tick)> = BTreeMap::new();
+            let mut last = first;
+            loop {
+                let cost = last.end.since(last.start);
+                let missing = energies(&last).any(|(uuid, _)| !steps.contains_key(uuid));
+                if !missing || self.clock.now() + PAUSE + cost > until {
+                    break;
                 }
-                Ok(ReadingBody::Gpus(gpus))
-            })
+                tokio::time::sleep(PAUSE).await;
+                let next = self.scrape().await;
+                if next.body.is_err() {
+                    // The one before stands.
+                    break;
+                }
+                let before: BTreeMap<&str, u64> = energies(&last).collect();
+                for (uuid, mj) in energies(&next) {
+                    if before.get(uuid).is_some_and(|old| *old != mj) {
+                        steps.entry(uuid.to_owned()).or_insert((mj, last.start, next.end));
+                    }
+                }
+                last = next;
+            }
+            if let Ok(ReadingBody::Gpus(gpus)) = &mut last.body {
+                for gpu in gpus {
+                    if let Some((mj, from, to)) = steps.get(&gpu.uuid) {
+                        gpu.energy_mj = Some(*mj);
+                        gpu.energy_from = Some(*from);
+                        gpu.energy_to = Some(*to);
+                    }
+                }
+            }
+            Taken { start, first_byte, ..last }
         })
     }
 }
+
+impl DcgmSource {
+    async fn scrape(&self) -> Taken {
+        self.scraper.scrape().await.taken(|report| {
+            let gpus = gpus(&report.families);
+            if gpus.is_empty() {
+                let message = format!(
+                    "{} names no GPU: no DCGM_FI_DEV_* metric with a UUID, device or gpu label",
+                    self.name
+                );
+                return Err(CollectError::new(CollectErrorKind::Malformed, message));
+            }
+            Ok(ReadingBody::Gpus(gpus))
+        })
+    }
+}
+
+/// The energy counters of a reading.
+fn energies(taken: &Taken) -> impl Iterator<Item = (&str, u64)> {
+    let gpus = match &taken.body {
+        Ok(ReadingBody::Gpus(gpus)) => gpus.as_slice(),
+        Ok(ReadingBody::Families(_) | ReadingBody::Error(_)) | Err(_) => &[],
+    };
+    gpus.iter().filter_map(|gpu| Some((gpu.uuid.as_str(), gpu.energy_mj?)))
+}
+
+/// Pause between two scrapes that wait for a counter to step.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What DCGM writes where it has no value begins here: 2⁴⁷ for a double, 2³¹−16
 /// for an `i32`, 2⁶³−16 for an `i64` (`dcgm_structs.h`, `DCGM_*_BLANK`).
@@ -128,6 +193,14 @@ impl Partial {
         };
         match field {
             "TOTAL_ENERGY_CONSUMPTION" => self.sample.energy_mj = Some(value.round() as u64),
+            "POWER_MGMT_LIMIT" | "ENFORCED_POWER_LIMIT" => {
+                self.sample.power_limit_mw = plain.map(milliwatts);
+            }
+            "CLOCK_THROTTLE_REASONS" | "CLOCKS_EVENT_REASONS" => {
+                self.sample.throttle = throttle(value as u64);
+            }
+            "ECC_DBE_VOL_TOTAL" => self.sample.ecc_uncorrected = Some(value as u64),
+            "XID_ERRORS" => self.sample.xid = plain.map(|value| value as u64),
             "POWER_USAGE" => self.sample.power_mw = plain.map(milliwatts),
             "POWER_USAGE_INSTANT" => self.instant_power = plain.map(milliwatts),
             "GPU_UTIL" if whole_gpu => self.sample.utilization_pct = plain,
@@ -143,7 +216,12 @@ impl Partial {
 
     fn finish(mut self) -> GpuSample {
         // Plain POWER_USAGE is averaged over a second on Ampere and later.
-        self.sample.power_mw = self.instant_power.or(self.sample.power_mw);
+        if self.instant_power.is_some() {
+            self.sample.power_mw = self.instant_power;
+            self.sample.power_kind = Some(PowerKind::Instantaneous);
+        } else {
+            self.sample.power_kind = self.sample.power_mw.map(|_| PowerKind::Averaged);
+        }
         let known = |values: Vec<Option<f64>>| {
             if values.is_empty() { None } else { values.into_iter().sum::<Option<f64>>() }
         };
@@ -155,110 +233,25 @@ impl Partial {
     }
 }
 
+/// Reasons for lower clocks that are amiss, by their bits
+/// (`nvmlClocksThrottleReasons`, which DCGM hands on).
+const THROTTLE: [(u64, &str); 6] = [
+    (0x80, "HW_POWER_BRAKE_SLOWDOWN"),
+    (0x08, "HW_SLOWDOWN"),
+    (0x40, "HW_THERMAL_SLOWDOWN"),
+    (0x04, "SW_POWER_CAP"),
+    (0x20, "SW_THERMAL_SLOWDOWN"),
+    (0x10, "SYNC_BOOST"),
+];
+
+fn throttle(bits: u64) -> Vec<String> {
+    let set = THROTTLE.iter().filter(|(bit, _)| bits & bit != 0);
+    set.map(|(_, name)| (*name).to_owned()).collect()
+}
+
 fn milliwatts(watts: f64) -> u64 {
     (watts * 1000.0).round() as u64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::exposition::parse;
-
-    fn read(text: &str) -> Vec<GpuSample> {
-        gpus(&parse(text.as_bytes()).families)
-    }
-
-    #[test]
-    fn every_field_of_every_gpu_is_read_in_its_unit() {
-        let text = r#"# TYPE DCGM_FI_DEV_SM_CLOCK gauge
-DCGM_FI_DEV_SM_CLOCK{gpu="1",UUID="GPU-a",device="nvidia1",modelName="H100",Hostname="h"} 1980
-DCGM_FI_DEV_SM_CLOCK{gpu="0",UUID="GPU-b",device="nvidia0",modelName="H100",Hostname="h"} 345
-# TYPE DCGM_FI_DEV_MEM_CLOCK gauge
-DCGM_FI_DEV_MEM_CLOCK{gpu="1",UUID="GPU-a"} 2619
-# TYPE DCGM_FI_DEV_GPU_TEMP gauge
-DCGM_FI_DEV_GPU_TEMP{gpu="1",UUID="GPU-a"} 41
-# TYPE DCGM_FI_DEV_POWER_USAGE gauge
-DCGM_FI_DEV_POWER_USAGE{gpu="1",UUID="GPU-a"} 71.2345
-# TYPE DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION counter
-DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu="1",UUID="GPU-a"} 5123456789
-# TYPE DCGM_FI_DEV_GPU_UTIL gauge
-DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-a"} 97
-# TYPE DCGM_FI_DEV_FB_USED gauge
-DCGM_FI_DEV_FB_USED{gpu="1",UUID="GPU-a"} 1000
-# TYPE DCGM_FI_DEV_FB_FREE gauge
-DCGM_FI_DEV_FB_FREE{gpu="1",UUID="GPU-a"} 80000
-"#;
-        let idle = GpuSample {
-            uuid: "GPU-b".into(),
-            index: Some(0),
-            name: Some("H100".into()),
-            sm_clock_mhz: Some(345.0),
-            ..GpuSample::default()
-        };
-        let busy = GpuSample {
-            uuid: "GPU-a".into(),
-            index: Some(1),
-            name: Some("H100".into()),
-            energy_mj: Some(5_123_456_789),
-            power_mw: Some(71_235),
-            utilization_pct: Some(97.0),
-            memory_used_mib: Some(1000.0),
-            memory_total_mib: Some(81_000.0),
-            temperature_c: Some(41.0),
-            sm_clock_mhz: Some(1980.0),
-            memory_clock_mhz: Some(2619.0),
-        };
-        assert_eq!(read(text), [idle, busy]);
-    }
-
-    #[test]
-    fn a_blank_is_unknown_and_never_a_number() {
-        for blank in ["NaN", "-1", "2147483632", "140737488355328", "9223372036854775794"] {
-            let text = format!("DCGM_FI_DEV_GPU_TEMP{{gpu=\"0\"}} {blank}\n");
-            assert_eq!(read(&text).first().map(|gpu| gpu.temperature_c), Some(None), "{blank}");
-        }
-        let text = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu=\"0\"} 9223372036854775794\n";
-        assert_eq!(read(text).first().map(|gpu| gpu.energy_mj), Some(None));
-    }
-
-    #[test]
-    fn mig_instances_are_one_gpu_whose_memory_is_added_up() {
-        let text = r#"DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-a",GPU_I_ID="1"} 10
-DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-a",GPU_I_ID="2"} 20
-DCGM_FI_DEV_FB_FREE{gpu="0",UUID="GPU-a",GPU_I_ID="1"} 100
-DCGM_FI_DEV_FB_FREE{gpu="0",UUID="GPU-a",GPU_I_ID="2"} 200
-DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a",GPU_I_ID="2"} 50
-DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-a",GPU_I_ID="1"} 300
-DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-a",GPU_I_ID="2"} 300
-"#;
-        let expected = GpuSample {
-            uuid: "GPU-a".into(),
-            index: Some(0),
-            power_mw: Some(300_000),
-            memory_used_mib: Some(30.0),
-            memory_total_mib: Some(330.0),
-            ..GpuSample::default()
-        };
-        assert_eq!(read(text), [expected]);
-    }
-
-    #[test]
-    fn a_gpu_shared_by_containers_is_one_gpu() {
-        let text = r#"DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-a",pod="x"} 10
-DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-a",pod="y"} 10
-"#;
-        let used: Vec<_> = read(text).iter().map(|gpu| gpu.memory_used_mib).collect();
-        assert_eq!(used, [Some(10.0)]);
-    }
-
-    #[test]
-    fn instantaneous_power_is_preferred() {
-        let text = "DCGM_FI_DEV_POWER_USAGE{gpu=\"0\"} 100\nDCGM_FI_DEV_POWER_USAGE_INSTANT{gpu=\"0\"} 90\n";
-        assert_eq!(read(text).first().and_then(|gpu| gpu.power_mw), Some(90_000));
-    }
-
-    #[test]
-    fn metrics_of_no_gpu_are_no_gpu() {
-        assert_eq!(read("up 1\nDCGM_FI_DEV_GPU_TEMP{host=\"a\"} 3\n"), []);
-    }
-}
+mod tests;

@@ -21,6 +21,7 @@ pub mod urls;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use phasegate_core::Tick;
 use phasegate_core::message::CollectError;
@@ -35,6 +36,17 @@ pub trait Source: Send + Sync + 'static {
     /// Takes one reading, beginning now. Readings may overlap. There is no time
     /// limit here: dropping the future abandons the reading.
     fn read(&self) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>>;
+
+    /// The same, and where the source has counters that are published in steps it
+    /// may take `tick_within` longer to see each of them step, so that it is known
+    /// when its value became true.
+    fn read_within(
+        &self,
+        tick_within: Duration,
+    ) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
+        let _ = tick_within;
+        self.read()
+    }
 }
 
 /// One reading as taken.

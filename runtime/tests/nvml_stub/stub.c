@@ -7,13 +7,20 @@
  *   gpus=N           number of GPUs (default 1)
  *   power_mw=N       power of every GPU (default 250000). The energy counter
  *                    integrates it from the moment the library was initialised
+ *   tick_ms=N        the energy counter is published every N ms from then on
+ *                    (default 1)
  *   energy_mj=N      what the energy counter shows instead
+ *   limit_mw=N       enforced power limit (default 700000)
+ *   throttle=N       reasons for lower clocks, as bits (default 0)
+ *   ecc=N            uncorrected ECC errors (default 0)
+ *   pids=N           compute processes, with the pids 1000, 1001, … (default 0)
  *   instant_mw=N     instantaneous power (default: power_mw)
  *   lost=N           GPU N answers every call with NVML_ERROR_GPU_IS_LOST
  *   sleep_ms=N       every energy call takes so long
  *   code_F=N         function F returns N; F is one of init, count, handle, uuid,
  *                    name, energy, power, instant (the value's own code), fields,
- *                    utilization, memory, temperature, clock
+ *                    utilization, memory, temperature, clock, limit, throttle,
+ *                    ecc, processes
  *
  * `init` and `shutdown` are written into the log beside it (`.log`), one a line.
  * -DWITHOUT_ENERGY, -DWITHOUT_MEMORY and -DWITHOUT_COUNT leave a symbol out.
@@ -28,22 +35,22 @@ typedef int nvmlReturn_t;
 /* A handle is a pointer to its entry here. */
 typedef const int *nvmlDevice_t;
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, GPU_IS_LOST = 15 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, GPU_IS_LOST = 15 };
 enum { MAX_GPUS = 16, FIELD_POWER_INSTANT = 186, VALUE_UNSIGNED_INT = 1 };
 
 static const int indices[MAX_GPUS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-static long long initialised_ms;
+static long long initialised_us;
 
-static long long now_ms(void) {
+static long long now_us(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 static FILE *beside(const char *suffix, const char *mode) {
     Dl_info info;
     char path[4096];
-    if (!dladdr((const void *)&initialised_ms, &info)) return NULL;
+    if (!dladdr((const void *)&initialised_us, &info)) return NULL;
     snprintf(path, sizeof path, "%s%s", info.dli_fname, suffix);
     return fopen(path, mode);
 }
@@ -74,7 +81,7 @@ static nvmlReturn_t code(nvmlDevice_t device, const char *function) {
 }
 
 nvmlReturn_t nvmlInit_v2(void) {
-    initialised_ms = now_ms();
+    initialised_us = now_us();
     note("init");
     return code(NULL, "init");
 }
@@ -118,7 +125,9 @@ nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t device, unsigned l
     long long ms = control("sleep_ms", 0);
     struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
     if (ms > 0) nanosleep(&pause, NULL);
-    long long so_far = control("power_mw", 250000) * (now_ms() - initialised_ms) / 1000;
+    long long tick_us = control("tick_ms", 1) * 1000;
+    long long ticks = (now_us() - initialised_us) / tick_us;
+    long long so_far = control("power_mw", 250000) * (ticks * tick_us / 1000) / 1000;
     *energy = (unsigned long long)control("energy_mj", so_far);
     return code(device, "energy");
 }
@@ -181,4 +190,39 @@ nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, int domain, unsigned *c
     if (domain != 1 && domain != 2) return INVALID_ARGUMENT;
     *clock = domain == 1 ? 1980 : 2619;
     return code(device, "clock");
+}
+
+nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t device, unsigned *limit) {
+    *limit = (unsigned)control("limit_mw", 700000);
+    return code(device, "limit");
+}
+
+nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device,
+                                                       unsigned long long *reasons) {
+    *reasons = (unsigned long long)control("throttle", 0);
+    return code(device, "throttle");
+}
+
+nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, int type, int counter,
+                                         unsigned long long *count) {
+    if (type != 1 || counter != 0) return INVALID_ARGUMENT;
+    *count = (unsigned long long)control("ecc", 0);
+    return code(device, "ecc");
+}
+
+typedef struct {
+    unsigned pid;
+    unsigned long long usedGpuMemory;
+    unsigned gpuInstanceId, computeInstanceId;
+} nvmlProcessInfo_t;
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned *count,
+                                                     nvmlProcessInfo_t *processes) {
+    unsigned found = (unsigned)control("pids", 0), room = *count;
+    *count = found;
+    if (code(device, "processes")) return code(device, "processes");
+    if (found > room) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < found; i++)
+        processes[i] = (nvmlProcessInfo_t){1000 + i, 1u << 30, ~0u, ~0u};
+    return SUCCESS;
 }

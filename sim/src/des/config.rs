@@ -154,6 +154,7 @@ impl Config {
             optional: false,
             // The last one is read as if it were one of several replicas.
             sole: place != 2,
+            tick_within: Duration::ZERO,
         };
         let reborn = |place: &usize| {
             faults.lives.get(*place).is_some_and(|l| l.restart.is_some() && l.end.is_some())

@@ -71,7 +71,7 @@ impl Source {
             self.noise += u64::from(dice.chance(faults.moving_source));
         }
         if is_gpu(self.place) {
-            return Ok(ReadStamp { start, end, seen: None, moved: Vec::new() });
+            return Ok(ReadStamp { start, end, seen: None, moved: Vec::new(), pulse: None });
         }
         let counter = load.counter(start);
         let count = Count {
@@ -96,6 +96,6 @@ impl Source {
                 moved.push("noise".to_owned());
             }
         }
-        Ok(ReadStamp { start, end, seen: Some(seen), moved })
+        Ok(ReadStamp { start, end, seen: Some(seen), moved, pulse: None })
     }
 }

@@ -177,7 +177,7 @@ fn ledger_did(effect: &LedgerEffect) -> String {
 fn collector_did(effect: &CollectorEffect) -> String {
     match effect {
         CollectorEffect::Send(envelope) => outgoing(envelope),
-        CollectorEffect::Read { read, purpose } => match purpose {
+        CollectorEffect::Read { read, purpose, .. } => match purpose {
             Purpose::Periodic => format!("read {}", read.0),
             Purpose::Boundary { kind, .. } => format!("read {} for {kind}", read.0),
         },

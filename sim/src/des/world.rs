@@ -450,7 +450,7 @@ impl<'a> World<'a> {
                 self.acked(life, &envelope);
                 self.send(envelope);
             }
-            CollectorEffect::Read { read, purpose: _ } => {
+            CollectorEffect::Read { read, .. } => {
                 let faults = self.stormy();
                 let ends = Source::begin(self.now, faults, &self.config.pace, &mut self.dice);
                 if let Some(at) = ends {

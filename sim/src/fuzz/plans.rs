@@ -100,5 +100,6 @@ fn collector(index: u8, limits: &Limits, bytes: &mut Bytes<'_>) -> CollectorPlan
         read_timeout: MS * u32::from(bytes.byte()) * 4,
         optional: false,
         sole: bytes.flag(),
+        tick_within: Duration::ZERO,
     }
 }

@@ -245,7 +245,7 @@ fn read_done(world: &mut World, index: usize, read: ReadId, bytes: &mut Bytes<'_
         let moved = if choice & 4 == 0 { Vec::new() } else { vec!["requests_total".to_owned()] };
         let seen = (choice & 8 == 0).then(|| shows(u64::from(choice >> 4), bytes));
         let start = Tick(world.now.0.saturating_sub(u64::from(choice) * 1_000_000));
-        Ok(ReadStamp { start, end: world.now, seen, moved })
+        Ok(ReadStamp { start, end: world.now, seen, moved, pulse: None })
     };
     world.tell(Told::Collector(index, CollectorInput::ReadDone { read, outcome }));
 }
@@ -274,6 +274,7 @@ fn flow(world: &mut World) {
             end: world.now,
             seen: Some(Observed { known: 1, ..Observed::default() }),
             moved: Vec::new(),
+            pulse: None,
         };
         let done = CollectorInput::ReadDone { read, outcome: Ok(stamp) };
         world.tell(Told::Collector(index, done));

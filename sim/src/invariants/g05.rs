@@ -74,7 +74,7 @@ impl Books {
 
     fn effect(&mut self, effect: &CollectorEffect) -> Result<(), String> {
         match effect {
-            CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind } } => {
+            CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind }, .. } => {
                 let mark = BoundaryMark { phase: *phase, kind: *kind };
                 let Some(boundary) = self.boundaries.get_mut(&mark) else {
                     return Err(format!("a reading for the {kind} boundary before its request"));
@@ -205,7 +205,7 @@ mod tests {
 
     fn read(plan: &RunPlan, read: ReadId) -> CollectorEffect {
         let purpose = Purpose::Boundary { phase: plan.phases()[0].id, kind: Start };
-        CollectorEffect::Read { read, purpose }
+        CollectorEffect::Read { read, purpose, tick_within: core::time::Duration::ZERO }
     }
 
     fn baseline(plan: &RunPlan, read: ReadId) -> CollectorEffect {
@@ -235,7 +235,11 @@ mod tests {
     fn a_periodic_reading_as_baseline_is_a_violation() {
         let plan = plan(&[false]);
         let mut g5 = OneReading::new(1);
-        let periodic = CollectorEffect::Read { read: ReadId(3), purpose: Purpose::Periodic };
+        let periodic = CollectorEffect::Read {
+            read: ReadId(3),
+            purpose: Purpose::Periodic,
+            tick_within: core::time::Duration::ZERO,
+        };
         assert_eq!(collector(&mut g5, 5, None, &[periodic]), Ok(()));
         let request = Some(request(&plan, 0, Start));
         assert_eq!(collector(&mut g5, 10, request, &[read(&plan, READ)]), Ok(()));

@@ -51,6 +51,7 @@ pub(super) fn settings(collectors: usize) -> Settings {
         read_timeout: Duration::from_secs(1),
         optional: false,
         sole: false,
+        tick_within: Duration::ZERO,
     };
     Settings {
         collectors: (0..collectors).map(collector).collect(),
@@ -246,7 +247,8 @@ pub(super) fn request(plan: &RunPlan, phase: usize, kind: BaselineKind) -> Colle
 }
 
 pub(super) fn read_done(read: ReadId, start: u64, end: u64) -> CollectorInput {
-    let stamp = ReadStamp { start: ms(start), end: ms(end), seen: None, moved: vec![] };
+    let stamp =
+        ReadStamp { start: ms(start), end: ms(end), seen: None, moved: vec![], pulse: None };
     CollectorInput::ReadDone { read, outcome: Ok(stamp) }
 }
 

@@ -211,7 +211,7 @@ impl World {
         for effect in effects {
             match effect {
                 CollectorEffect::Send(envelope) => self.deliver(at, envelope),
-                CollectorEffect::Read { read, purpose } => self.read(at, index, read, purpose),
+                CollectorEffect::Read { read, purpose, .. } => self.read(at, index, read, purpose),
                 CollectorEffect::Finished => self.ended += 1,
                 CollectorEffect::Abort(_) | CollectorEffect::Baseline { .. } => {}
             }
@@ -223,7 +223,7 @@ impl World {
             return;
         }
         let end = Tick(at.0 + 5 * MS);
-        let stamp = ReadStamp { start: at, end, seen: None, moved: vec![] };
+        let stamp = ReadStamp { start: at, end, seen: None, moved: vec![], pulse: None };
         let outcome = Ok(stamp);
         self.push(end, In::Collector(index, CollectorInput::ReadDone { read, outcome }));
     }

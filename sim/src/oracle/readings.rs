@@ -157,7 +157,7 @@ impl Life {
 
     fn does(&mut self, effect: &CollectorEffect) -> Verdict {
         match effect {
-            CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind } } => {
+            CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind }, .. } => {
                 let mark = BoundaryMark { phase: *phase, kind: *kind };
                 self.asked(mark)?;
                 self.taken.push(Taken { read: *read, mark, came: None });

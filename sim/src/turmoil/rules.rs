@@ -207,7 +207,7 @@ impl Readings {
             return Some("a collector did something after its end");
         }
         match effect {
-            CollectorEffect::Read { read, purpose } => {
+            CollectorEffect::Read { read, purpose, .. } => {
                 let twice = self.purposes.insert(*read, *purpose).is_some();
                 twice.then_some("two readings have the same name")
             }

@@ -1,8 +1,9 @@
 use phasegate_core::account::result::{
-    AvgMax, BoundaryCollector, ClientResult, Max, Reconciliation, RequestCounts, SCHEMA_VERSION,
-    Tool,
+    AvgMax, BoundaryCollector, ClientResult, Efficiency, GpuResult, IdleBaseline, IdleGpu,
+    IdleSide, Reconciliation, RequestCounts, SCHEMA_VERSION, Tool,
 };
 use phasegate_core::id::PhaseId;
+use phasegate_core::reading::PowerKind;
 use phasegate_core::seed::Seed;
 use phasegate_core::{ServiceId, Tick};
 
@@ -65,6 +66,7 @@ fn phase(id: PhaseId, name: &str, kind: PhaseKind) -> PhaseResult {
         requests_by_url: BTreeMap::new(),
         server_metrics: vec![],
         gpus: vec![],
+        efficiency: None,
         reconciliation: vec![],
         verdict: Verdict::Clean,
         notes: vec![],
@@ -110,11 +112,20 @@ pub(crate) fn result() -> RunResult {
         energy_error_j: energy.map(|_| 3.5),
         power_w: AvgMax { avg: energy.map(|_| 291.25), max: energy.map(|_| 350.0) },
         utilization_pct: AvgMax { avg: Some(87.5), max: Some(100.0) },
-        memory_used_mib: Max::default(),
-        temperature_c: Max::default(),
         reason: energy.is_none().then(|| "the GPU was lost".to_owned()),
+        power_kind: Some(PowerKind::Averaged),
+        net_energy_j: energy.map(|joules| joules - 400.0),
+        net_energy_error_j: energy.map(|_| 12.0),
+        ..GpuResult::default()
     };
     second.gpus = vec![gpu(0, Some(1234.5)), gpu(1, None)];
+    second.efficiency = Some(Efficiency {
+        energy_j: Some(1234.5),
+        energy_error_j: Some(3.5),
+        joules_per_request: Some(12.345),
+        joules_per_request_error: Some(0.035),
+        ..Efficiency::default()
+    });
     let both = [BoundaryStatus::Captured, BoundaryStatus::Captured];
     let one = [BoundaryStatus::Captured, BoundaryStatus::Missing];
     RunResult {
@@ -129,6 +140,7 @@ pub(crate) fn result() -> RunResult {
         config: serde_json::Value::Null,
         phases: vec![first, second],
         sweep: None,
+        idle_baseline: Some(idle()),
         boundaries: vec![
             boundary(steady, BaselineKind::Start, &both),
             boundary(steady, BaselineKind::End, &one),
@@ -136,6 +148,27 @@ pub(crate) fn result() -> RunResult {
         windows: vec![],
         results_joined: BTreeMap::new(),
         client: ClientResult::default(),
+    }
+}
+
+fn idle() -> IdleBaseline {
+    let side = |watts| IdleSide {
+        gpus: vec![IdleGpu {
+            uuid: "GPU-0".to_owned(),
+            index: Some(0),
+            power_w: Some(watts),
+            power_error_w: Some(0.25),
+            energy_j: Some(watts * 10.0),
+            energy_error_j: Some(2.5),
+            reason: None,
+        }],
+        ..IdleSide::default()
+    };
+    IdleBaseline {
+        before: side(70.0),
+        after: side(77.0),
+        drift_pct: Some(10.0),
+        notes: vec!["Idle power went up.".to_owned()],
     }
 }
 

@@ -123,24 +123,9 @@ impl SourceBook {
         for (uuid, book) in &self.gpus {
             let energy = match unread {
                 Some(why) => Energy::Unknown(why.to_owned()),
-                None => book.energy(phase),
+                None => book.energy_in(boundaries.spans(), phase),
             };
-            match &energy {
-                Energy::Known(_) | Energy::Unknown(_) => {}
-                Energy::Lost(why) => {
-                    let note =
-                        sentence(format!("GPU {uuid} of {} has no energy: {why}", self.endpoint));
-                    out.findings.push(Finding::new(Verdict::Incomplete, note));
-                }
-                Energy::Reset(from, to) => {
-                    let note = format!(
-                        "The energy counter of GPU {uuid} of {} fell from {from} J to {to} J inside \
-                         the phase, so its energy is not known.",
-                        self.endpoint
-                    );
-                    out.findings.push(Finding::new(Verdict::Contaminated, note));
-                }
-            }
+            out.findings.extend(book.findings(uuid, &self.endpoint, phase, &energy));
             out.gpus.push(book.result(uuid, phase, boundaries.spans(), &energy));
         }
     }

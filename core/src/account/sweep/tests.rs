@@ -53,6 +53,7 @@ fn results(plan: &RunPlan, measured: &[(f64, f64)]) -> Vec<PhaseResult> {
             metrics,
             errors: Default::default(),
             requests_by_url: Default::default(),
+            efficiency: None,
             server_metrics: Vec::new(),
             gpus: Vec::new(),
             reconciliation: Vec::new(),

@@ -34,6 +34,7 @@ fn one_phase(steps: &[(u64, Option<crate::message::BaselineKind>, f64)]) -> Run 
     let mut run = Run::new(&[("steady", false, 100, 1100, 5)]);
     for (at, kind, value) in steps {
         run.read(*at, kind.map(|kind| (0, kind)), vec![counter(SUCCESS, *value)]);
+        run.watts = 1000;
         run.read_gpu(*at, kind.map(|kind| (0, kind)), at * 1000);
     }
     run
@@ -65,6 +66,7 @@ fn a_series_that_is_gone_at_end_has_no_delta_and_the_phase_is_incomplete() {
     let mut run = Run::new(&[("steady", false, 100, 1100, 5)]);
     run.read(90, Some((0, Start)), vec![counter(SUCCESS, 5.0)]);
     run.read(1110, Some((0, End)), vec![running_gauge(0.0)]);
+    run.watts = 0;
     run.read_gpu(90, Some((0, Start)), 1);
     run.read_gpu(1110, Some((0, End)), 2);
     let phase = run.phase(0);
@@ -223,7 +225,7 @@ fn without_gates_there_are_no_deltas_but_gauges() {
     let running = metric(&phase, "vllm:num_requests_running").unwrap();
     assert_eq!(running.stats.known().map(|s| s.avg), Some(1.0));
     assert_eq!(phase.gpus[0].energy_j, None);
-    assert_eq!(phase.gpus[0].power_w.max, Some(210.0));
+    assert_eq!(phase.gpus[0].power_w.max, Some(150.0));
     assert_eq!(phase.verdict, Verdict::Incomplete);
     assert!(phase.notes[0].contains("Gates are disabled"));
     let boundaries = run.result().boundaries;

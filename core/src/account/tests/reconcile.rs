@@ -18,6 +18,7 @@ fn run(requests: [f64; 4], tokens: [f64; 4]) -> Run {
         [(90, (0, Start)), (1110, (0, End)), (1190, (1, Start)), (3210, (1, End))];
     for (((at, mark), requests), tokens) in marks.into_iter().zip(requests).zip(tokens) {
         run.read(at, Some(mark), vec![counter(SUCCESS, requests), counter(OUTPUT, tokens)]);
+        run.watts = 1000;
         run.read_gpu(at, Some(mark), at * 1000);
     }
     run
@@ -210,6 +211,7 @@ fn a_server_that_is_not_known_is_not_compared_and_that_is_said() {
     let mut run = Run::new(&[("steady", false, 100, 1100, 5)]);
     run.read(90, Some((0, Start)), vec![counter("acme_requests", 0.0)]);
     run.read(1110, Some((0, End)), vec![counter("acme_requests", 5.0)]);
+    run.watts = 0;
     run.read_gpu(90, Some((0, Start)), 1);
     run.read_gpu(1110, Some((0, End)), 2);
     let phase = run.phase(0);

@@ -45,6 +45,8 @@ pub(super) struct Run {
     pub(super) ledger: LedgerReport,
     pub(super) facts: RunFacts,
     pub(super) readings: Vec<Reading>,
+    /// Power in the GPU's next readings.
+    pub(super) watts: u64,
 }
 
 /// The name of a phase, whether it is seamless, its start and end in ms, and
@@ -140,7 +142,15 @@ impl Run {
             missing: 0,
             dispatch_lag_us: lag,
         };
-        Self { plan, controller, conductor, ledger, facts: facts(), readings: Vec::new() }
+        Self {
+            plan,
+            controller,
+            conductor,
+            ledger,
+            facts: facts(),
+            readings: Vec::new(),
+            watts: 100,
+        }
     }
 
     /// A warm-up of 1 request and a profiling phase of 5, on a server that
@@ -163,6 +173,7 @@ impl Run {
                 counter("vllm:request_success", requests),
             ];
             run.read(at, mark, families);
+            run.watts = if at < 1190 { 100 } else { 150 };
             run.read_gpu(at, mark, joules * 1000);
         }
         run
@@ -199,7 +210,10 @@ impl Run {
             index: Some(0),
             name: Some("H100".to_owned()),
             energy_mj: Some(energy_mj),
-            power_mw: Some(100_000 + 50 * at),
+            energy_from: Some(ms(at - 2)),
+            energy_to: Some(ms(at + 2)),
+            energy_tick_ns: Some(4_000_000),
+            power_mw: Some(self.watts * 1000),
             utilization_pct: Some(80.0),
             memory_used_mib: Some(1024.0),
             temperature_c: Some(50.0),

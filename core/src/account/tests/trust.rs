@@ -21,6 +21,7 @@ fn one_phase(steps: &[(u64, Option<BaselineKind>, Vec<Family>)]) -> Run {
     let mut run = Run::new(&[("steady", false, 100, 1100, 5)]);
     for (at, kind, families) in steps {
         run.read(*at, kind.map(|kind| (0, kind)), families.clone());
+        run.watts = 1000;
         run.read_gpu(*at, kind.map(|kind| (0, kind)), at * 1000);
     }
     run

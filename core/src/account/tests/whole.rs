@@ -19,14 +19,14 @@ fn seamless() -> Run {
     run.outcome(2, Start).in_flight = 2;
     run.outcome(1, End).in_flight = 4;
     let steps = [
-        (90, (0, Start), 0.0, 0),
-        (1010, (0, End), 1.0, 100),
-        (1090, (1, Start), 1.0, 101),
-        (2010, (2, Start), 7.0, 200),
-        (2160, (1, End), 10.0, 220),
-        (3010, (2, End), 13.0, 300),
+        (90, (0, Start), 0.0),
+        (1010, (0, End), 1.0),
+        (1090, (1, Start), 1.0),
+        (2010, (2, Start), 7.0),
+        (2160, (1, End), 10.0),
+        (3010, (2, End), 13.0),
     ];
-    for (at, mark, requests, joules) in steps {
+    for (at, mark, requests) in steps {
         let running = if requests > 1.0 && requests < 13.0 { 1.0 } else { 0.0 };
         let families = vec![
             running_gauge(running),
@@ -34,7 +34,7 @@ fn seamless() -> Run {
             counter("vllm:request_success", requests),
         ];
         run.read(at, Some(mark), families);
-        run.read_gpu(at, Some(mark), joules * 1000);
+        run.read_gpu(at, Some(mark), at * 100);
     }
     run
 }

@@ -7,7 +7,10 @@ fn a_boundary_reading_begins_at_once_also_while_a_periodic_one_is_under_way() {
     rig.at(100);
     rig.ask(0, Start, 5_000, 0);
     let purpose = Purpose::Boundary { phase: phase(0), kind: Start };
-    assert_eq!(rig.take(), [CollectorEffect::Read { read: ReadId(1), purpose }]);
+    assert_eq!(
+        rig.take(),
+        [CollectorEffect::Read { read: ReadId(1), purpose, tick_within: Duration::ZERO }]
+    );
     rig.at(150);
     rig.done(0, None);
     assert_eq!(rig.acks(), [], "a periodic reading is no baseline");

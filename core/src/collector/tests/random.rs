@@ -111,7 +111,7 @@ impl Checked {
                 assert!(self.under_way.is_empty(), "what was under way is aborted");
                 self.finished = true;
             }
-            CollectorEffect::Read { read, purpose } => {
+            CollectorEffect::Read { read, purpose, .. } => {
                 assert_eq!(self.under_way.insert(read, (purpose, self.now)), None);
             }
             CollectorEffect::Abort(read) => {
@@ -192,7 +192,7 @@ impl Checked {
                 self.done.insert(read, (purpose, start, self.now));
                 let seen = hash.map(|known| Observed { known, ..Observed::default() });
                 let moved = vec!["m".to_owned()];
-                let outcome = Ok(ReadStamp { start, end: self.now, seen, moved });
+                let outcome = Ok(ReadStamp { start, end: self.now, seen, moved, pulse: None });
                 self.feed(Some(CollectorInput::ReadDone { read, outcome }));
             }
             Op::Fail(index) => {
@@ -205,7 +205,7 @@ impl Checked {
             Op::Stray(read) => {
                 if !self.under_way.contains_key(&ReadId(read)) {
                     let (start, end) = (self.now, self.now);
-                    let stamp = ReadStamp { start, end, seen: None, moved: vec![] };
+                    let stamp = ReadStamp { start, end, seen: None, moved: vec![], pulse: None };
                     let read = ReadId(read);
                     self.feed(Some(CollectorInput::ReadDone { read, outcome: Ok(stamp) }));
                 }

@@ -91,6 +91,8 @@ fn ledgers() -> Value {
 fn gpus() -> Value {
     json!([
         {"uuid": "GPU-0", "index": 0, "name": "H100", "energy_j": 30.0, "energy_error_j": 1.5,
+         "energy_source": "counter", "energy_from_ns": 980_000_000, "energy_to_ns": 2_005_000_000,
+         "net_energy_j": 20.0, "net_energy_error_j": 2.5, "power_kind": "instantaneous",
          "power_w": {"avg": 300.0, "max": 310.0}, "utilization_pct": {"avg": 90.0, "max": 99.0},
          "memory_used_mib": {"max": 40000.0}, "temperature_c": {"max": 60.0}},
         {"uuid": "GPU-1", "index": 1, "name": "H100", "energy_j": null, "energy_error_j": null,
@@ -115,6 +117,12 @@ fn result(evil: &str) -> RunResult {
     let mut first =
         phase(0, "steady", [Some(1_000_000_000), Some(1_800_000_000), Some(2_000_000_000)]);
     first["notes"] = json!([evil]);
+    first["efficiency"] = json!({
+        "energy_j": null, "energy_error_j": null, "average_power_w": null,
+        "average_power_error_w": null, "joules_per_request": null,
+        "joules_per_request_error": null, "joules_per_output_token": null,
+        "joules_per_output_token_error": null, "output_tokens_per_joule": null,
+        "output_tokens_per_joule_error": null, "reason": evil});
     first["errors"] = json!({evil: 1});
     let mut second = phase(1, "later", [None; 3]);
     second["name"] = json!(format!("later {evil}"));
@@ -127,6 +135,12 @@ fn result(evil: &str) -> RunResult {
                        {"arrival": {"load": "concurrency", "concurrency": 4}},
                        {"arrival": {"load": "rate", "rate": 5.0, "max_concurrency": null}}]}},
         "phases": [first, second],
+        "idle_baseline": {
+            "before": {"start_ns": 0, "end_ns": 100, "gpus": [
+                {"uuid": evil, "index": 0, "power_w": 70.0, "power_error_w": 0.5, "energy_j": 7.0,
+                 "energy_error_j": 0.05}]},
+            "after": {"start_ns": null, "end_ns": null, "gpus": [], "reason": evil},
+            "drift_pct": null, "notes": [evil]},
         "boundaries": [boundary("start", 970_000_000), boundary("end", 2_000_000_000)],
         "windows": [{"from_ns": 990_000_000, "to_ns": 2_010_000_000_u64, "phases": ["steady"],
             "server_metrics": [

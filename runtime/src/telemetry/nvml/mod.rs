@@ -1,32 +1,33 @@
 //! NVIDIA GPUs through NVML, on a thread of its own: NVML blocks, and its device
 //! handles borrow the library.
 //! API: <https://docs.nvidia.com/deploy/nvml-api/>.
+//!
+//! - [`steps`]: how long the energy counter's steps are, and when one is taken.
+//! - [`fields`]: one sample of one GPU.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::thread;
+use std::time::Duration;
 
-use nvml_wrapper::enum_wrappers::device::{Clock as ClockDomain, TemperatureSensor};
-use nvml_wrapper::enums::device::SampleValue;
 use nvml_wrapper::error::NvmlError;
-use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::{Device, Nvml};
 use phasegate_core::message::{CollectError, CollectErrorKind};
-use phasegate_core::reading::{GpuSample, ReadingBody};
+use phasegate_core::reading::ReadingBody;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Source, Taken};
 use crate::clock::Clock;
 
+mod fields;
+mod steps;
+
+use fields::Reader;
+
 /// The library that the NVIDIA driver installs.
 const SYSTEM_LIBRARY: &str = "libnvidia-ml.so.1";
-
-/// `NVML_FI_DEV_POWER_INSTANT`: milliwatts at this moment. What
-/// `nvmlDeviceGetPowerUsage` gives is averaged over a second on Ampere and later.
-const POWER_INSTANT: FieldId = FieldId(186);
 
 /// `NVML_ERROR_GPU_NOT_FOUND`, which the wrapper has no name for.
 const GPU_NOT_FOUND: u32 = 28;
@@ -34,15 +35,21 @@ const GPU_NOT_FOUND: u32 = 28;
 /// Readings that may wait for the one under way.
 const WAITING: usize = 8;
 
-const MIB: f64 = 1_048_576.0;
-
 /// Every NVIDIA GPU of this machine. Readings that overlap are taken one after
 /// the other.
 #[derive(Debug)]
 pub struct NvmlSource {
-    requests: mpsc::Sender<oneshot::Sender<Taken>>,
+    requests: mpsc::Sender<Request>,
     gpus: Vec<Gpu>,
     clock: Clock,
+}
+
+/// A reading that is asked for.
+#[derive(Debug)]
+struct Request {
+    /// It may wait so long for the energy counters to step.
+    tick_within: Duration,
+    answer: oneshot::Sender<Taken>,
 }
 
 /// A GPU as it was found when the source was opened.
@@ -98,9 +105,16 @@ impl Source for NvmlSource {
     }
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
-        Box::pin(async {
+        self.read_within(Duration::ZERO)
+    }
+
+    fn read_within(
+        &self,
+        tick_within: Duration,
+    ) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
+        Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            if self.requests.send(answer).await.is_err() {
+            if self.requests.send(Request { tick_within, answer }).await.is_err() {
                 return self.gone();
             }
             answered.await.unwrap_or_else(|_| self.gone())
@@ -114,7 +128,7 @@ fn serve(
     lib: Option<PathBuf>,
     clock: Clock,
     opened: &std::sync::mpsc::SyncSender<Result<Vec<Gpu>, String>>,
-    mut inbox: mpsc::Receiver<oneshot::Sender<Taken>>,
+    mut inbox: mpsc::Receiver<Request>,
 ) {
     let path = lib.unwrap_or_else(|| SYSTEM_LIBRARY.into());
     let shown = path.display();
@@ -136,16 +150,18 @@ fn serve(
     if opened.send(Ok(gpus)).is_err() {
         return;
     }
-    let mut reader = Reader { devices, warned: BTreeSet::new() };
-    while let Some(answer) = inbox.blocking_recv() {
+    // After the answer: nobody waits for it but the first reading.
+    let ticks = steps::measure(&devices, &clock, || !inbox.is_closed());
+    let mut reader = Reader::new(devices, ticks, clock);
+    while let Some(Request { tick_within, answer }) = inbox.blocking_recv() {
         // Abandoned while it waited: the driver is asked for those who listen.
         if answer.is_closed() {
             continue;
         }
         let start = clock.now();
-        let body = reader.read().map(ReadingBody::Gpus);
-        // It fails if the reading was abandoned in the meantime.
+        let body = reader.read(tick_within, || !answer.is_closed()).map(ReadingBody::Gpus);
         let end = clock.now();
+        // It fails if the reading was abandoned in the meantime.
         let _ = answer.send(Taken { start, first_byte: None, end, malformed: None, body });
     }
 }
@@ -194,113 +210,6 @@ fn find(nvml: &Nvml) -> Result<Vec<(Gpu, Device<'_>)>, String> {
             .to_owned());
     }
     Ok(devices)
-}
-
-struct Reader<'nvml> {
-    devices: Vec<(Gpu, Device<'nvml>)>,
-    /// The GPUs and fields whose failure has been logged.
-    warned: BTreeSet<(u32, &'static str)>,
-}
-
-impl Reader<'_> {
-    /// One sample of every GPU.
-    fn read(&mut self) -> Result<Vec<GpuSample>, CollectError> {
-        let Self { devices, warned } = self;
-        devices.iter().map(|(gpu, device)| sample(gpu, device, warned)).collect()
-    }
-}
-
-/// How much a field's failure matters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Weight {
-    /// Energy is computed from it: without it the reading is none.
-    Decisive,
-    /// The reading is good without it.
-    Beside,
-}
-
-fn sample(
-    gpu: &Gpu,
-    device: &Device<'_>,
-    warned: &mut BTreeSet<(u32, &'static str)>,
-) -> Result<GpuSample, CollectError> {
-    let mut fields = Fields { gpu, warned };
-    use Weight::{Beside, Decisive};
-    // The energy counter first, so that it is as near to the reading's start as
-    // can be.
-    let energy_mj = fields.get("energy", Decisive, device.total_energy_consumption())?;
-    let power_mw = match fields.get("instantaneous power", Beside, instant_power(device))? {
-        Some(power) => Some(power),
-        None => fields.get("power", Decisive, device.power_usage())?.map(u64::from),
-    };
-    let utilization = fields.get("utilisation", Beside, device.utilization_rates())?;
-    let memory = fields.get("memory", Beside, device.memory_info())?;
-    let temperature =
-        fields.get("temperature", Beside, device.temperature(TemperatureSensor::Gpu))?;
-    let sm_clock = fields.get("SM clock", Beside, device.clock_info(ClockDomain::SM))?;
-    let memory_clock =
-        fields.get("memory clock", Beside, device.clock_info(ClockDomain::Memory))?;
-    Ok(GpuSample {
-        uuid: gpu.uuid.clone(),
-        index: Some(gpu.index),
-        name: gpu.name.clone(),
-        energy_mj,
-        power_mw,
-        utilization_pct: utilization.map(|rates| f64::from(rates.gpu)),
-        memory_used_mib: memory.as_ref().map(|memory| memory.used as f64 / MIB),
-        memory_total_mib: memory.as_ref().map(|memory| memory.total as f64 / MIB),
-        temperature_c: temperature.map(f64::from),
-        sm_clock_mhz: sm_clock.map(f64::from),
-        memory_clock_mhz: memory_clock.map(f64::from),
-    })
-}
-
-fn instant_power(device: &Device<'_>) -> Result<u64, NvmlError> {
-    let sample = device.field_values_for(&[POWER_INSTANT])?.pop().ok_or(NvmlError::NoData)??;
-    match sample.value? {
-        SampleValue::U32(milliwatts) => Ok(milliwatts.into()),
-        SampleValue::U64(milliwatts) => Ok(milliwatts),
-        SampleValue::I64(_) | SampleValue::F64(_) => Err(NvmlError::NoData),
-    }
-}
-
-struct Fields<'a> {
-    gpu: &'a Gpu,
-    warned: &'a mut BTreeSet<(u32, &'static str)>,
-}
-
-impl Fields<'_> {
-    /// A field's value; `None` where the GPU or its driver lacks the field, or
-    /// where it failed and the reading is good without it.
-    fn get<T>(
-        &mut self,
-        field: &'static str,
-        weight: Weight,
-        value: Result<T, NvmlError>,
-    ) -> Result<Option<T>, CollectError> {
-        let error = match value {
-            Ok(value) => return Ok(Some(value)),
-            Err(error) => error,
-        };
-        let Gpu { index, uuid, .. } = self.gpu;
-        if is_lost(&error) {
-            let message = format!("GPU {index} ({uuid}) is lost: {}", describe(&error));
-            return Err(CollectError::new(CollectErrorKind::Lost, message));
-        }
-        if is_lacking(&error) {
-            return Ok(None);
-        }
-        let message = format!("cannot read {field} of GPU {index} ({uuid}): {}", describe(&error));
-        match weight {
-            Weight::Decisive => Err(CollectError::new(CollectErrorKind::Other, message)),
-            Weight::Beside => {
-                if self.warned.insert((*index, field)) {
-                    tracing::warn!("{message}; it is left out");
-                }
-                Ok(None)
-            }
-        }
-    }
 }
 
 /// The GPU is gone until it is reset, or for good.
