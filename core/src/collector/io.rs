@@ -62,7 +62,7 @@ pub struct ReadStamp {
     /// from the reading of this source before; may be empty.
     pub moved: Vec<String>,
     /// Of GPUs: whether their source is alive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub pulse: Option<Pulse>,
 }
 
