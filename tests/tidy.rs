@@ -68,7 +68,7 @@ fn core_is_pure() {
         "std::thread",
         "std::env",
         "std::io",
-        "tokio",
+        "tokio::",
         "async fn",
         "HashMap",
         "HashSet",

@@ -57,6 +57,38 @@ fn a_calm_run_is_completed_and_clean() {
     assert!(result.boundaries.iter().all(|b| b.released_by == ReleasedBy::AllAcked));
 }
 
+/// The calm run with a server that publishes so late, and what its END boundaries
+/// took to settle.
+fn late(publishing: Duration) -> (RunResult, Vec<u32>) {
+    let mut scenario = named::named("calm", 1).expect("a name of the list");
+    scenario.server.publish_delay = publishing;
+    let outcome = run(&scenario, false);
+    assert!(outcome.failures.is_empty(), "{:#?}", outcome.failures);
+    let controller = outcome.controller.expect("the controller's report");
+    let ends = controller.boundaries.iter().filter(|b| b.kind == BaselineKind::End);
+    let readings = ends.flat_map(|b| &b.collectors).filter_map(|c| c.status.reading());
+    let server = readings.filter(|reading| reading.settled.is_some());
+    (outcome.result.expect("a result"), server.map(|reading| reading.readings).collect())
+}
+
+#[test]
+fn a_server_that_publishes_late_is_waited_for_and_one_that_does_not_costs_one_reading() {
+    let (result, readings) = late(Duration::ZERO);
+    assert_eq!(verdicts(&result), [Verdict::Clean, Verdict::Clean]);
+    assert_eq!(readings, [1, 1]);
+    // Two readings 20 ms apart are equal long before.
+    let (result, readings) = late(Duration::from_millis(700));
+    assert_eq!(verdicts(&result), [Verdict::Clean, Verdict::Clean]);
+    assert!(readings.iter().all(|readings| *readings > 2), "{readings:?}");
+}
+
+#[test]
+fn a_server_that_publishes_too_late_is_unsettled_and_what_it_lacks_is_named() {
+    let (result, _) = late(Duration::from_millis(1500));
+    assert_eq!(verdicts(&result)[0], Verdict::Unsettled);
+    noted(&result, 0, "vllm:request_success: expected 6, seen ");
+}
+
 #[test]
 fn a_lost_acknowledgement_is_asked_for_again_and_costs_nothing_but_time() {
     let result = result("lost-acks");

@@ -50,5 +50,9 @@ fn idle_power_is_measured_on_both_sides_and_net_energy_is_less_by_it() {
 fn an_idle_baseline_without_gates_is_one_clear_error() {
     let ran = run(&["-u", "http://127.0.0.1:1", "--no-gate", "--idle-baseline", "1s"]);
     ran.assert_code(2);
-    assert!(ran.stderr.contains("--idle-baseline") && ran.stderr.contains("gates"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("--idle-baseline") && ran.stderr.contains("gates"),
+        "{}",
+        ran.stderr
+    );
 }

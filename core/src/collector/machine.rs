@@ -241,14 +241,15 @@ impl Collector {
         } else if !self.open.contains_key(&mark) {
             self.settling.asked(now, request);
             if let Some(read) = self.periodic.filter(|_| is_planted(Bug::PeriodicAsBaseline)) {
-                self.open.insert(mark, Sampling::begin(now, request, read));
+                self.open.insert(mark, Sampling::begin(now, request, read, self.settling.before()));
                 return;
             }
             // A periodic reading that is under way began before this was asked:
             // it is no baseline, and this one does not wait for it.
             let purpose = Purpose::Boundary { phase: mark.phase, kind: mark.kind };
             let read = self.read(purpose, self.tick_within(request.budget), out);
-            self.open.insert(mark, Sampling::begin(now, request, read));
+            let before = self.settling.before();
+            self.open.insert(mark, Sampling::begin(now, request, read, before));
         }
     }
 
@@ -379,8 +380,8 @@ impl Collector {
             match outcome {
                 Ok(stamp) => {
                     let expected = sampling.expected().zip(stamp.seen.as_ref());
-                    let judgement = expected.map(|(expected, seen)| {
-                        self.settling.judge(expected, stamp.start, seen, &stamp.moved)
+                    let judgement = expected.map(|((expected, before), seen)| {
+                        self.settling.judge(expected, before, seen, &stamp.moved)
                     });
                     self.settling.saw(&stamp);
                     sampling.succeeded(now, stamp, judgement);
@@ -478,7 +479,7 @@ impl Collector {
                     let within = self.tick_within(budget);
                     let read = self.read(Purpose::Boundary { phase, kind }, within, out);
                     if let Some(sampling) = self.open.get_mut(&mark) {
-                        sampling.reading(read);
+                        sampling.reading(read, self.settling.before());
                     }
                 }
                 Some(Due::Answer { abort }) => {

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use super::io::{ReadId, ReadStamp};
 use super::settling::{Expected, Judgement};
+use crate::engines::Observed;
 use crate::machine::{Step, Transitions};
 use crate::message::{BaselineRequest, CollectError, CollectErrorKind, ReadingMark};
 use crate::time::Tick;
@@ -113,6 +114,8 @@ pub(super) struct Sampling {
     state: SamplingState,
     /// The reading that is under way, or was last.
     read: ReadId,
+    /// What it is to be compared with.
+    before: Option<Observed>,
     budget: Duration,
     deadline: Tick,
     settle_end: Option<Tick>,
@@ -131,13 +134,19 @@ pub(super) struct Sampling {
 
 impl Sampling {
     /// The sampling that `request` asks for, with its first reading under way.
-    pub(super) fn begin(now: Tick, request: &BaselineRequest, read: ReadId) -> Self {
+    pub(super) fn begin(
+        now: Tick,
+        request: &BaselineRequest,
+        read: ReadId,
+        before: Option<Observed>,
+    ) -> Self {
         let budget = request.budget;
         let deadline = now + budget.saturating_sub(ANSWER_MARGIN.min(budget / 10));
         let settle = request.settle;
         Self {
             state: SamplingState::Reading,
             read,
+            before,
             budget,
             deadline,
             settle_end: (!settle.is_zero()).then(|| now + settle),
@@ -153,9 +162,10 @@ impl Sampling {
         }
     }
 
-    /// What a reading is to show; `None` where settling is not asked for.
-    pub(super) fn expected(&self) -> Option<&Expected> {
-        self.expected.as_ref()
+    /// What a reading is to show, and what it is to be compared with; `None` where
+    /// settling is not asked for.
+    pub(super) fn expected(&self) -> Option<(&Expected, Option<&Observed>)> {
+        Some((self.expected.as_ref()?, self.before.as_ref()))
     }
 
     /// The reading that the answer is given with, and how it was judged.
@@ -192,9 +202,10 @@ impl Sampling {
     }
 
     /// The next reading is under way.
-    pub(super) fn reading(&mut self, read: ReadId) {
+    pub(super) fn reading(&mut self, read: ReadId, before: Option<Observed>) {
         if self.step(SamplingEvent::Resume) {
             self.read = read;
+            self.before = before;
         }
     }
 

@@ -71,8 +71,8 @@ pub(super) struct Settling {
     /// Since when there has been no load of ours; `None` while there may be.
     quiet: Option<Tick>,
     base: Option<Base>,
-    /// The reading before, and when it was taken.
-    before: Option<(Tick, Tick, Observed)>,
+    /// The last reading, and when it began.
+    before: Option<(Tick, Observed)>,
 }
 
 impl Settling {
@@ -106,25 +106,28 @@ impl Settling {
         }
     }
 
-    /// Takes note of a reading of any purpose.
+    /// Takes note of a reading of any purpose that is complete.
     pub(super) fn saw(&mut self, stamp: &ReadStamp) {
         if let Some(seen) = &stamp.seen {
-            self.before = Some((stamp.start, stamp.end, seen.clone()));
+            self.before = Some((stamp.start, seen.clone()));
         }
     }
 
-    /// What a reading shows that began at `start`.
+    /// What a reading that begins now is to be compared with: the one before, if
+    /// there has been no load of ours since it began.
+    pub(super) fn before(&self) -> Option<Observed> {
+        let (began, seen) = self.before.as_ref()?;
+        self.quiet.is_some_and(|quiet| *began >= quiet).then(|| seen.clone())
+    }
+
+    /// How a reading stands; `before` is what was to be compared with when it began.
     pub(super) fn judge(
         &self,
         expected: &Expected,
-        start: Tick,
+        before: Option<&Observed>,
         seen: &Observed,
         moved: &[String],
     ) -> Judgement {
-        let before = self.before.as_ref().filter(|(began, ended, _)| {
-            *ended <= start && self.quiet.is_some_and(|quiet| *began >= quiet)
-        });
-        let before = before.map(|(_, _, before)| before);
         let busy: Vec<String> = seen
             .busy
             .iter()

@@ -60,7 +60,7 @@ struct History {
     sole: bool,
     /// When the last load ended, and the readings that began and ended since.
     quiet: Option<u64>,
-    since: Vec<(u64, u64, Shown)>,
+    since: Vec<(u64, Shown)>,
     /// Requests completed, failed.
     tally: (u64, u64),
     /// The tally when a boundary was settled for the first time; the counter when
@@ -98,14 +98,13 @@ impl History {
         Some((grown, least, least + tally.1.saturating_sub(then.1) as i64))
     }
 
-    fn stands(&self, b: &Boundary, began: u64, shown: Shown) -> Stands {
-        // Only the very last reading is looked at, and only if this one began
-        // when it was over.
-        let before = self
-            .since
-            .last()
-            .filter(|(from, to, _)| *to <= began && self.quiet.is_some_and(|quiet| *from >= quiet));
-        let before = before.map(|(_, _, shown)| *shown);
+    /// The last reading when one begins, if there has been no load since.
+    fn before(&self) -> Option<Shown> {
+        let quiet = self.quiet?;
+        self.since.last().filter(|(began, _)| *began >= quiet).map(|(_, shown)| *shown)
+    }
+
+    fn stands(&self, b: &Boundary, before: Option<Shown>, shown: Shown) -> Stands {
         let still =
             before.is_some_and(|before| (before.count, before.other) == (shown.count, shown.other));
         let growth = if self.sole { self.growth(b.tally, shown.count) } else { None };
@@ -140,9 +139,6 @@ impl History {
         answered.sort_by_key(|b| (b.phase, b.kind));
         for b in answered {
             self.noted.push((b.phase, b.kind));
-            if b.kind == BaselineKind::Start {
-                self.quiet = None;
-            }
             let last = b.log.iter().rev().find_map(|(_, event)| match event {
                 Event::Success { shown: Some(shown), stands, .. } => Some((*shown, *stands)),
                 Event::Success { .. } | Event::Failure(_) => None,
@@ -346,8 +342,9 @@ fn request(b: &Boundary) -> CollectorInput {
 struct Rig {
     collector: Collector,
     now: u64,
-    /// Readings under way: for which boundary, and since when.
-    under_way: Vec<(ReadId, PhaseId, BaselineKind, u64)>,
+    /// Readings under way: for which boundary, since when, and the one before.
+    under_way: Vec<(ReadId, PhaseId, BaselineKind, u64, Option<Shown>)>,
+    history: History,
     baselines: Vec<(PhaseId, BaselineKind, ReadId)>,
     answers: Vec<(PhaseId, BaselineKind, Result<ReadingMark, CollectError>)>,
 }
@@ -359,7 +356,8 @@ impl Rig {
                 CollectorEffect::Read {
                     read, purpose: Purpose::Boundary { phase, kind }, ..
                 } => {
-                    self.under_way.push((read, phase, kind, self.now));
+                    let before = self.history.before();
+                    self.under_way.push((read, phase, kind, self.now, before));
                 }
                 CollectorEffect::Read { purpose: Purpose::Periodic, .. } => {
                     panic!("the plan has no periodic readings")
@@ -370,6 +368,13 @@ impl Rig {
                 }
                 CollectorEffect::Send(envelope) => {
                     if let Message::BaselineAck(ack) = envelope.body {
+                        let given = |answer: &(PhaseId, BaselineKind, _)| {
+                            (answer.0, answer.1) == (ack.phase, ack.kind)
+                        };
+                        // Load begins.
+                        if ack.kind == BaselineKind::Start && !self.answers.iter().any(given) {
+                            self.history.quiet = None;
+                        }
                         self.answers.push((ack.phase, ack.kind, ack.outcome));
                     }
                 }
@@ -452,6 +457,8 @@ proptest! {
             }),
             now: 0,
             under_way: vec![],
+            // Nothing is sent before the first phase.
+            history: History { sole, quiet: Some(0), ..History::default() },
             baselines: vec![],
             answers: vec![],
         };
@@ -459,8 +466,6 @@ proptest! {
         prop_assert!(rig.collector.next_deadline().is_none_or(|d| d.at == Tick::NEVER));
         let mut boundaries: Vec<Boundary> = vec![];
         let mut disabled = false;
-        // Nothing is sent before the first phase.
-        let mut history = History { sole, quiet: Some(0), ..History::default() };
         for op in ops {
             match op {
                 Op::Ask(p, kind, budget, settle) => {
@@ -469,9 +474,9 @@ proptest! {
                     let (asked, budget, settle) = (rig.now, budget * 1_000, settle * 1_000);
                     let place = place.unwrap_or_else(|| {
                         let (phase, disabled) = (phase(p), disabled.then_some(asked));
-                        let (log, tally) = (vec![], history.tally);
+                        let (log, tally) = (vec![], rig.history.tally);
                         if disabled.is_none() {
-                            history.asked(asked, kind, settle);
+                            rig.history.asked(asked, kind, settle);
                         }
                         boundaries.push(Boundary {
                             phase, kind, asked, budget, settle, tally, log, disabled,
@@ -483,17 +488,17 @@ proptest! {
                     prop_assert_eq!(rig.answers.len() - before, usize::from(answered), "repeated");
                 }
                 Op::Load(completed, failed) => {
-                    history.tally.0 += completed;
-                    history.tally.1 += failed;
+                    rig.history.tally.0 += completed;
+                    rig.history.tally.1 += failed;
                 }
                 Op::Done(n, shown) if n < rig.under_way.len() => {
-                    let (read, phase, kind, began) = rig.under_way.remove(n);
+                    let (read, phase, kind, began, before) = rig.under_way.remove(n);
                     let of = boundaries.iter_mut().find(|b| (b.phase, b.kind) == (phase, kind));
                     let of = of.unwrap();
                     let stands =
-                        shown.map_or(Stands::Settled, |shown| history.stands(of, began, shown));
+                        shown.map_or(Stands::Settled, |shown| rig.history.stands(of, before, shown));
                     of.log.push((rig.now, Event::Success { read, began, shown, stands }));
-                    history.since.extend(shown.map(|shown| (began, rig.now, shown)));
+                    rig.history.since.extend(shown.map(|shown| (began, shown)));
                     let stamp = ReadStamp {
                         start: us(began),
                         end: us(rig.now),
@@ -502,7 +507,7 @@ proptest! {
                     rig.tell(CollectorInput::ReadDone { read, outcome: Ok(stamp) });
                 }
                 Op::Fail(n) if n < rig.under_way.len() => {
-                    let (read, phase, kind, _) = rig.under_way.remove(n);
+                    let (read, phase, kind, ..) = rig.under_way.remove(n);
                     let error = CollectError::new(CollectErrorKind::Status, format!("at {}", rig.now));
                     let of = boundaries.iter_mut().find(|b| (b.phase, b.kind) == (phase, kind));
                     of.unwrap().log.push((rig.now, Event::Failure(error.clone())));
@@ -524,13 +529,13 @@ proptest! {
                     let due = |rig: &Rig| rig.collector.next_deadline().map(|d| d.at.0 / 1_000);
                     while let Some(at) = due(&rig).filter(|at| *at <= until) {
                         rig.wake(at);
-                        history.note(rig.now, &boundaries);
+                        rig.history.note(rig.now, &boundaries);
                         compare(&rig, &boundaries)?;
                     }
                     rig.now = until;
                 }
             }
-            history.note(rig.now, &boundaries);
+            rig.history.note(rig.now, &boundaries);
             compare(&rig, &boundaries)?;
         }
     }

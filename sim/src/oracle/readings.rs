@@ -285,7 +285,7 @@ impl Life {
                 }
             }
             Base::None | Base::Unsure => {
-                if settled && !as_before {
+                if settled && base == Base::None && !as_before {
                     return Err(format!("an answer ({kind}) says settled, and nothing shows it"));
                 }
                 if settled && self.sole && base == Base::None && kind == BaselineKind::End {

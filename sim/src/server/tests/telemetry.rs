@@ -174,3 +174,27 @@ async fn scraping_moves_the_families_that_load_does_not() {
     );
     server.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn every_family_that_load_moves_is_one_that_settling_knows() {
+    use phasegate_core::engines::{Engine, Unit, observe, recognised};
+
+    let server = start(quick()).await;
+    let mut client = Client::to(&server).await;
+    client.chat("a b c", 4).await.unwrap();
+    let text = client.get("/metrics").await.unwrap().text();
+    let families = phasegate_runtime::telemetry::exposition::parse(text.as_bytes()).families;
+    assert_eq!(recognised(&families), [Engine::Vllm]);
+    let seen = observe(&families);
+    assert_eq!(seen.others, 0, "a family that the table does not know");
+    for (unit, value, at_least) in
+        [(Unit::Requests, 1.0, 6), (Unit::PromptTokens, 3.0, 2), (Unit::OutputTokens, 4.0, 2)]
+    {
+        let of_unit: Vec<_> = seen.counts.iter().filter(|count| count.unit == unit).collect();
+        assert!(of_unit.len() >= at_least, "{unit}: {of_unit:?}");
+        assert!(of_unit.iter().all(|count| count.value == value), "{unit}: {of_unit:?}");
+    }
+    assert_eq!(seen.busy.iter().map(|(_, value)| value).sum::<f64>(), 0.0);
+    assert_eq!(seen.busy.len(), 2);
+    server.stop().await.unwrap();
+}
