@@ -312,8 +312,11 @@ fn what_is_published_after_the_settling_is_said_with_its_family_and_numbers() {
 
 #[test]
 fn a_reset_inside_the_phase_contaminates_it() {
-    // The warm-up's request, two measured ones, and from 0 to 3.
-    is(&["contaminated"], &["reset-counters:3"], &[]);
+    // From 1 to 0: a fall that both boundaries show.
+    is(&["contaminated"], &["reset-counters:6"], &[]);
+    // From 1 over 0 to 3: no fall, unless a periodic reading saw it; the counts that
+    // are missing tell.
+    is(&["contaminated", "unsettled"], &["reset-counters:3"], &[]);
     is(&["contaminated"], &["restart:3"], &[]);
     // From 1 over 0 to 4: only the process tells.
     is(&["contaminated"], &["restart:2"], &[]);

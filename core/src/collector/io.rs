@@ -61,8 +61,8 @@ pub struct ReadStamp {
     /// Of a reading for a boundary: the families that load moves and that differ
     /// from the reading of this source before; may be empty.
     pub moved: Vec<String>,
-    /// Of GPUs: whether their source is alive.
-    #[serde(default)]
+    /// Of GPUs: whether their source is alive. Always written: the journal's form does
+    /// not say which fields there are.
     pub pulse: Option<Pulse>,
 }
 

@@ -1,9 +1,7 @@
 //! A phase's numbers against the truth.
 
-use phasegate_core::account::result::{Delta, PhaseResult, RunResult, Verdict};
-use phasegate_core::message::BaselineKind;
+use phasegate_core::account::result::{Delta, PhaseResult, Verdict};
 use phasegate_core::plan::PhaseKind;
-use phasegate_core::time::Tick;
 
 use super::naive::{self, Naive};
 use super::truth::{Counts, RunTruth};
@@ -102,7 +100,7 @@ pub fn measure(scenario: &Scenario, outcome: &Outcome) -> Result<Vec<Measured>, 
             clean: phase.verdict == Verdict::Clean,
             notes: phase.notes.clone(),
             counts: against(reported, counts),
-            energies: energies(result, phase, &truth, &gpus)?,
+            energies: energies(phase, &truth, &gpus)?,
             naive: timers.iter().map(timer).collect(),
         });
     }
@@ -137,7 +135,6 @@ fn total(phase: &PhaseResult, name: &str) -> Option<f64> {
 }
 
 fn energies(
-    result: &RunResult,
     phase: &PhaseResult,
     truth: &RunTruth<'_>,
     gpus: &[String],
@@ -152,29 +149,11 @@ fn energies(
             energies.push(Energy::Refused);
             continue;
         };
-        let (from, to) = interval(result, phase, gpu).ok_or("an energy without its interval")?;
+        let interval = gpu.energy_from_ns.zip(gpu.energy_to_ns);
+        let (from, to) = interval.ok_or("an energy without its interval")?;
         let all = truth.energy_j(from, to).ok_or("the load was not kept")?;
         let truth = all.get(place).copied().ok_or("a GPU that the server has not")?;
         energies.push(Energy::Given { reported, error: gpu.energy_error_j, truth });
     }
     Ok(energies)
-}
-
-/// Between which two moments an energy was taken: as the result says, or, where it does
-/// not, between the middles of its boundaries' readings.
-fn interval(
-    result: &RunResult,
-    phase: &PhaseResult,
-    gpu: &phasegate_core::account::result::GpuResult,
-) -> Option<(Tick, Tick)> {
-    let _ = gpu;
-    let middle = |kind: BaselineKind| {
-        let mut boundaries = result.boundaries.iter();
-        let boundary = boundaries.find(|b| b.phase_id == phase.phase_id && b.kind == kind)?;
-        let mut collectors = boundary.collectors.iter();
-        let reading = collectors.find(|c| c.service_id.as_str().starts_with("telemetry"))?;
-        let (start, end) = (reading.reading_start_ns?, reading.reading_end_ns?);
-        Some(Tick(start.0.midpoint(end.0)))
-    };
-    Some((middle(BaselineKind::Start)?, middle(BaselineKind::End)?))
 }

@@ -73,6 +73,10 @@ impl Source {
     }
 }
 
+/// A reading of GPUs for a boundary waits so long for energy counters to step, as in a
+/// real run.
+const TICK_WITHIN: Duration = Duration::from_millis(150);
+
 /// The port of the inference server.
 pub const HTTP: u16 = 8000;
 
@@ -179,7 +183,10 @@ impl Scenario {
             read_timeout: Duration::from_secs(3),
             optional: false,
             sole: self.sees_all(*source),
-            tick_within: Duration::ZERO,
+            tick_within: match source {
+                Source::Gpus | Source::Nvml => TICK_WITHIN,
+                Source::Server | Source::Replica(_) => Duration::ZERO,
+            },
         };
         Settings {
             collectors: self.collectors.iter().enumerate().map(collector).collect(),
