@@ -8,6 +8,7 @@
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
 //! - `inputs`: histories, schedules, prompts that do not repeat.
+//! - `idle`: `--idle-baseline`.
 //! - `nvml`: GPUs through NVML's C ABI.
 //! - `hazards`: one and five requests against every hazard; never silently wrong.
 //! - `faults`: servers that refuse, stall, cut, and answer nonsense.
@@ -22,6 +23,7 @@ mod faults;
 mod happy;
 mod harness;
 mod hazards;
+mod idle;
 mod inputs;
 mod nvml;
 mod policy;
