@@ -38,6 +38,7 @@ fn idle_run(after: u64) -> RunResult {
         p95: None,
         p99: None,
         relative_error: None,
+        resolvable: None,
     };
     books.metrics.insert("output_sequence_length".to_owned(), tokens);
     let mut mj = 1_000_000;
