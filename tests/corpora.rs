@@ -60,6 +60,11 @@ fn protocol() {
 }
 
 #[test]
+fn http1() {
+    replay("http1", phasegate_runtime::fuzz::http1);
+}
+
+#[test]
 fn sse() {
     replay("sse", phasegate_runtime::fuzz::sse);
 }

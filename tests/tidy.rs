@@ -57,6 +57,16 @@ fn every_folder_says_who_lives_there() {
     }
 }
 
+/// Whether a name occurs in code, as a whole name; or a piece of code.
+fn uses(code: &str, word: &str) -> bool {
+    let in_name = |c: char| c.is_alphanumeric() || c == '_';
+    if word.chars().all(in_name) {
+        code.split(|c: char| !in_name(c)).any(|name| name == word)
+    } else {
+        code.contains(word)
+    }
+}
+
 #[test]
 fn core_is_pure() {
     const FORBIDDEN: [&str; 14] = [
@@ -68,7 +78,7 @@ fn core_is_pure() {
         "std::thread",
         "std::env",
         "std::io",
-        "tokio::",
+        "tokio",
         "async fn",
         "HashMap",
         "HashSet",
@@ -81,7 +91,7 @@ fn core_is_pure() {
         }
         let code = production(&text);
         for word in FORBIDDEN {
-            assert!(!code.contains(word), "{path} uses {word}, which is not pure");
+            assert!(!uses(&code, word), "{path} uses {word}, which is not pure");
         }
     }
 }

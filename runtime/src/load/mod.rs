@@ -22,7 +22,7 @@ mod delays;
 mod endpoint;
 mod engine;
 mod exchange;
-mod http1;
+pub(crate) mod http1;
 pub mod null;
 mod progress;
 pub mod prompts;

@@ -309,6 +309,7 @@ fn draw_inputs(dice: &mut Dice, phases: &mut [PhaseSpec]) -> Inputs {
                 }
                 phase.fixed_schedule = true;
                 (phase.request_rate, phase.arrival, phase.ramp) = (None, None, None);
+                phase.stages.clear();
                 phase.concurrency = phase.concurrency.filter(|_| dice.chance(500));
             }
         }
