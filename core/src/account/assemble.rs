@@ -102,8 +102,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let mut phases: Vec<PhaseResult> = phases.collect();
     let client_bound = client::mark(evidence.plan, &facts.client, &mut phases);
     let sweep = sweep(evidence.plan, &phases);
-    let mut windows = windows.clone();
-    let idle_baseline = take_out(&mut phases, &mut windows);
+    let idle_baseline = take_out(&mut phases);
     for phase in &mut phases {
         phase.efficiency = efficiency(phase);
     }
