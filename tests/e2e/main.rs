@@ -5,6 +5,7 @@
 //! - `happy`: what must be seen when nothing goes wrong.
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
+//! - `idle`: `--idle-baseline`.
 //! - `nvml`: GPUs through NVML's C ABI.
 //! - `hazards`: one and five requests against every hazard; never silently wrong.
 //! - `faults`: servers that refuse, stall, cut, and answer nonsense.
@@ -17,6 +18,7 @@ mod faults;
 mod happy;
 mod harness;
 mod hazards;
+mod idle;
 mod nvml;
 mod report;
 mod signals;

@@ -38,12 +38,24 @@ fn energy_comes_from_the_counter_between_the_boundaries() {
         assert!(gpu["energy_j"].as_f64().unwrap() > 0.0, "{gpu:#}");
         let power = gpu["power_w"]["avg"].as_f64().unwrap();
         assert!((power - 300.0).abs() < 1e-6, "{gpu:#}");
+        // The stub's counter is exact at its steps, and those were seen.
+        let number = |key: &str| gpu[key].as_f64().unwrap();
+        let seconds = (number("energy_to_ns") - number("energy_from_ns")) / 1e9;
+        let (energy, error) = (number("energy_j"), number("energy_error_j"));
+        assert!((energy - 300.0 * seconds).abs() <= error, "{gpu:#}");
+        assert_eq!(gpu["energy_source"], "counter");
+        assert_eq!(gpu["power_kind"], "instantaneous");
     }
+    let efficiency = &phase["efficiency"];
+    let energy: f64 = gpus.iter().map(|gpu| gpu["energy_j"].as_f64().unwrap()).sum();
+    let per_request = efficiency["joules_per_request"].as_f64().unwrap();
+    assert!((per_request - energy / 8.0).abs() < 1e-9, "{efficiency:#}");
+    assert!(efficiency["output_tokens_per_joule"].as_f64().unwrap() > 0.0);
     assert_eq!(result["results_joined"]["telemetry"], true);
 }
 
 #[test]
-fn a_gpu_without_an_energy_counter_has_null_and_a_reason() {
+fn a_gpu_without_an_energy_counter_has_integrated_power_and_says_so() {
     let Some(stub) = Stub::build(&[]) else { return };
     let path = stub.path();
     stub.control("code_energy=3\n");
@@ -63,8 +75,11 @@ fn a_gpu_without_an_energy_counter_has_null_and_a_reason() {
     ran.assert_code(0);
     let result = ran.assert_sound();
     let gpu = &result["phases"][0]["gpus"][0];
-    assert_eq!(gpu["energy_j"], Value::Null);
-    assert!(gpu["reason"].is_string(), "{gpu:#}");
+    assert_eq!(gpu["energy_source"], "power_integral", "{gpu:#}");
+    let length = |key: &str| gpu[key].as_f64().unwrap() / 1e9;
+    let seconds = length("energy_to_ns") - length("energy_from_ns");
+    // 250 W all the time.
+    assert!((gpu["energy_j"].as_f64().unwrap() - 250.0 * seconds).abs() < 1e-6, "{gpu:#}");
     assert!(gpu["power_w"]["avg"].as_f64().unwrap() > 0.0, "what it has is reported");
 }
 

@@ -9,6 +9,7 @@
 //! - [`verdicts`], [`outcomes`]: what is said of phases and of the run.
 
 mod deltas;
+mod energy;
 mod outcomes;
 mod reconcile;
 mod run;
