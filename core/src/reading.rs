@@ -146,7 +146,8 @@ pub struct Histogram {
 #[serde(rename_all = "snake_case")]
 pub enum PowerKind {
     /// Power at the moment of the reading.
-    Instantaneous,
+    #[serde(rename = "instantaneous")]
+    Momentary,
     /// An average over the time before it: one second on Ampere and later
     /// (<https://docs.nvidia.com/deploy/nvml-api/>, `nvmlDeviceGetPowerUsage`).
     Averaged,

@@ -43,7 +43,7 @@ fn full(index: u32) -> GpuSample {
         name: Some("Stub GPU".into()),
         energy_mj: Some(5_000_000_000),
         power_mw: Some(301_000),
-        power_kind: Some(PowerKind::Instantaneous),
+        power_kind: Some(PowerKind::Momentary),
         power_limit_mw: Some(700_000),
         utilization_pct: Some(87.0),
         memory_used_mib: Some(12_288.0),

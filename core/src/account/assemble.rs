@@ -98,8 +98,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let planned = evidence.plan.phases().iter().zip(reconciled).enumerate();
     let phases = planned.map(|(index, (plan, ledgers))| phase(&judge, index, plan, ledgers));
     let mut phases: Vec<PhaseResult> = phases.collect();
-    let mut windows = windows.clone();
-    let idle_baseline = take_out(&mut phases, &mut windows);
+    let idle_baseline = take_out(&mut phases);
     for phase in &mut phases {
         phase.efficiency = efficiency(phase);
     }

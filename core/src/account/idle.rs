@@ -6,16 +6,15 @@
 //! energy is gross energy less the mean of the two idle powers times the time
 //! that it is of; half of their difference is part of its error.
 
-use super::result::{GpuResult, IdleBaseline, IdleGpu, IdleSide, PhaseResult, Window};
+use super::result::{GpuResult, IdleBaseline, IdleGpu, IdleSide, PhaseResult};
 use crate::plan::PhaseKind;
 
 /// Idle powers that differ by more than this, in percent, are a note.
 pub const DRIFT_PCT: f64 = 5.0;
 
-/// Takes the idle phases out of `phases`, and what came before and after the
-/// others out of `windows`; the baseline that they make, where there are any. Net
-/// energies are filled in.
-pub fn take_out(phases: &mut Vec<PhaseResult>, windows: &mut Vec<Window>) -> Option<IdleBaseline> {
+/// Takes the idle phases out of `phases`; the baseline that they make, where there
+/// are any. Net energies are filled in.
+pub fn take_out(phases: &mut Vec<PhaseResult>) -> Option<IdleBaseline> {
     let idle = |phase: &PhaseResult| phase.kind == PhaseKind::Idle;
     let first_load = phases.iter().position(|phase| !idle(phase)).unwrap_or(phases.len());
     let (mut before, mut after) = (None, None);
@@ -27,13 +26,6 @@ pub fn take_out(phases: &mut Vec<PhaseResult>, windows: &mut Vec<Window>) -> Opt
         return None;
     }
     phases.retain(|phase| !idle(phase));
-    let loaded =
-        |window: &Window| window.phases.iter().any(|name| phases.iter().any(|p| p.name == *name));
-    let keep = windows.iter().position(loaded).zip(windows.iter().rposition(loaded));
-    *windows = match keep {
-        Some((first, last)) => windows.drain(first..=last).collect(),
-        None => Vec::new(),
-    };
     let missing =
         || IdleSide { reason: Some("it was not planned".to_owned()), ..IdleSide::default() };
     let baseline = compare(before.unwrap_or_else(missing), after.unwrap_or_else(missing));

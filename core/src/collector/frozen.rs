@@ -142,7 +142,7 @@ mod tests {
         let gpu = GpuSample { energy_mj: Some(5), power_mw: Some(1), ..GpuSample::default() };
         let later =
             GpuSample { energy_from: Some(Tick(1)), energy_to: Some(Tick(2)), ..gpu.clone() };
-        let pulse = Pulse::of(&[gpu.clone()]);
+        let pulse = Pulse::of(core::slice::from_ref(&gpu));
         assert!(pulse.must_move);
         assert_eq!(Pulse::of(&[later]), pulse);
         assert_ne!(

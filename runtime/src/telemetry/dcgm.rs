@@ -218,7 +218,7 @@ impl Partial {
         // Plain POWER_USAGE is averaged over a second on Ampere and later.
         if self.instant_power.is_some() {
             self.sample.power_mw = self.instant_power;
-            self.sample.power_kind = Some(PowerKind::Instantaneous);
+            self.sample.power_kind = Some(PowerKind::Momentary);
         } else {
             self.sample.power_kind = self.sample.power_mw.map(|_| PowerKind::Averaged);
         }

@@ -132,7 +132,7 @@ fn sample(gpu: GpuReading) -> GpuSample {
         name: Some(gpu.name),
         energy_mj: Some(gpu.energy_mj),
         power_mw: Some((gpu.power_w * 1000.0) as u64),
-        power_kind: Some(PowerKind::Instantaneous),
+        power_kind: Some(PowerKind::Momentary),
         utilization_pct: Some(f64::from(gpu.utilization_pct)),
         temperature_c: Some(f64::from(gpu.temperature_c)),
         sm_clock_mhz: Some(f64::from(gpu.sm_clock_mhz)),

@@ -31,7 +31,7 @@ pub(super) fn gpu_line(gpu: &GpuResult) -> String {
     }
     let averaged = match gpu.power_kind {
         Some(PowerKind::Averaged) => " (averaged)",
-        Some(PowerKind::Instantaneous) | None => "",
+        Some(PowerKind::Momentary) | None => "",
     };
     let _ = write!(
         line,

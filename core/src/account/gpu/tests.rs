@@ -110,7 +110,7 @@ fn a_counter_that_disagrees_with_integrated_power_is_flagged_with_both_numbers()
                 energy_to: Some(at),
                 energy_tick_ns: Some(1),
                 power_mw: Some(100_000),
-                power_kind: Some(PowerKind::Instantaneous),
+                power_kind: Some(PowerKind::Momentary),
                 ..GpuSample::default()
             };
             let mark = [(0, Start), (100, End)].into_iter().find(|(at, _)| *at == n);

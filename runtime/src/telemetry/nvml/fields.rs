@@ -127,7 +127,7 @@ fn sample(
     let published = energy.and_then(|(_, published)| published);
     let (power_mw, power_kind) =
         match fields.get("instantaneous power", Beside, instant_power(device))? {
-            Some(power) => (Some(power), Some(PowerKind::Instantaneous)),
+            Some(power) => (Some(power), Some(PowerKind::Momentary)),
             None => {
                 let power = fields.get("power", Decisive, device.power_usage())?;
                 (power.map(u64::from), power.map(|_| PowerKind::Averaged))
