@@ -38,6 +38,8 @@ pub enum Energy {
         error: Option<f64>,
         /// Between the same two moments.
         truth: f64,
+        /// Between which moments of the run, in seconds.
+        span_s: (f64, f64),
     },
 }
 
@@ -56,7 +58,7 @@ impl Energy {
     pub fn inside(&self) -> Option<bool> {
         match self {
             // A joule counts to a millionth of it: f64 and picojoules.
-            Self::Given { reported, error, truth } => {
+            Self::Given { reported, error, truth, .. } => {
                 Some((reported - truth).abs() <= error.unwrap_or(0.0) + 1e-6)
             }
             Self::Refused => None,
@@ -153,7 +155,8 @@ fn energies(
         let (from, to) = interval.ok_or("an energy without its interval")?;
         let all = truth.energy_j(from, to).ok_or("the load was not kept")?;
         let truth = all.get(place).copied().ok_or("a GPU that the server has not")?;
-        energies.push(Energy::Given { reported, error: gpu.energy_error_j, truth });
+        let span_s = (from.as_secs_f64(), to.as_secs_f64());
+        energies.push(Energy::Given { reported, error: gpu.energy_error_j, truth, span_s });
     }
     Ok(energies)
 }

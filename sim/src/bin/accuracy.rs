@@ -117,11 +117,12 @@ fn one(case: &Case, seed: u64, phases: bool, row: &mut Row) -> bool {
             println!("SILENTLY WRONG ({} {:?}): accuracy {repro}", phase.name, phase.counts);
         }
         for energy in &phase.energies {
-            if let (Energy::Given { reported, error, truth }, Some(false)) =
+            if let (Energy::Given { reported, error, truth, span_s }, Some(false)) =
                 (energy, energy.inside())
             {
                 println!(
-                    "OUTSIDE ({} {reported:.3} J ± {error:?}, true {truth:.3} J): accuracy {repro}",
+                    "OUTSIDE ({} {reported:.3} J ± {error:?}, true {truth:.3} J from {span_s:?} s): accuracy \
+                     {repro}",
                     phase.name
                 );
             }

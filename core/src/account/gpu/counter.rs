@@ -54,21 +54,24 @@ pub(super) struct CounterMark {
 
 impl CounterMark {
     /// How far energy at the point's moment can be from its value at power of at
-    /// most `watts`, in joules.
-    pub(super) fn error_j(&self, watts: f64, moment: Tick, half: Duration) -> f64 {
+    /// most `watts`, in joules. Where the source lags nobody has seen the power
+    /// between two of its values, so that `watts` may have been exceeded: then only
+    /// the values beside it bound it.
+    pub(super) fn error_j(&self, watts: f64, moment: Tick, half: Duration, lags: bool) -> f64 {
         let by_power = watts * half.as_secs_f64();
         let joules = |mj: u64| mj as f64 / 1000.0;
         let value = joules(self.point.mj);
         let below = self.before.filter(|p| p.to <= moment && p.mj <= self.point.mj);
         let above =
             self.after.filter(|p| p.mj >= self.point.mj && p.from.is_some_and(|at| at >= moment));
-        match (below, above) {
-            (Some(below), Some(above)) => {
-                // The neighbours are cut to whole millijoules too.
-                let apart = (value - joules(below.mj)).max(joules(above.mj) - value) + 0.001;
-                by_power.min(apart)
-            }
-            (None, _) | (_, None) => by_power,
+        // The neighbours are cut to whole millijoules too.
+        let down = below.map(|below| value - joules(below.mj) + 0.001);
+        let up = above.map(|above| joules(above.mj) - value + 0.001);
+        match (down, up) {
+            (Some(down), Some(up)) if lags => down.max(up),
+            (Some(down), Some(up)) => by_power.min(down.max(up)),
+            (Some(one), None) | (None, Some(one)) if lags => by_power.max(one),
+            (Some(_) | None, None) | (None, Some(_)) => by_power,
         }
     }
 }
@@ -259,9 +262,14 @@ mod tests {
         let mark = CounterMark { point: point(1000, 100, 120), before: None, after: None };
         let (moment, half) = mark.point.moment().unwrap();
         assert_eq!(moment, Tick::from_millis(110));
-        assert!((mark.error_j(500.0, moment, half) - 5.0).abs() < 1e-6);
+        assert!((mark.error_j(500.0, moment, half, false) - 5.0).abs() < 1e-6);
         let (before, after) = (Some(point(700, 50, 60)), Some(point(1200, 150, 160)));
         let mark = CounterMark { before, after, ..mark };
-        assert!((mark.error_j(500.0, moment, half) - 0.301).abs() < 1e-9);
+        assert!((mark.error_j(500.0, moment, half, false) - 0.301).abs() < 1e-9);
+        // An exporter that lags: 500 W may have been exceeded unseen.
+        let lagging = |mark: CounterMark, watts| mark.error_j(watts, moment, half, true);
+        assert!((lagging(mark, 1.0) - 0.301).abs() < 1e-9);
+        assert!((lagging(CounterMark { after: None, ..mark }, 1.0) - 0.301).abs() < 1e-9);
+        assert!((lagging(CounterMark { after: None, ..mark }, 500.0) - 5.0).abs() < 1e-6);
     }
 }

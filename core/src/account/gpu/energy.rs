@@ -95,8 +95,9 @@ impl Scope {
         if to <= from {
             return Err("its energy did not change between START and END".to_owned());
         }
-        let error_j = start.error_j(self.highest_w, from, start_half)
-            + end.error_j(self.highest_w, to, end_half)
+        let lags = |mark: &CounterMark| period.is_some() && !mark.point.direct;
+        let error_j = start.error_j(self.highest_w, from, start_half, lags(&start))
+            + end.error_j(self.highest_w, to, end_half, lags(&end))
             + RESOLUTION;
         let integral = start.point.power.zip(end.point.power);
         let integral = integral.and_then(|(a, b)| a.until(&b)).map(|i| (i.joules, self.unsure(&i)));
