@@ -100,6 +100,13 @@ pub const CASES: &[Case] = &[
         hazards: &["gpu-refresh:30s"], sources: EXPORTER, sending_ms: (330_000, 360_000)),
     case!("frozen", "DCGM answers and never changes",
         hazards: &["gpu-frozen:0s"], sources: EXPORTER),
+    case!(
+        "frozen-long",
+        "the same, phases of 70 to 90 s",
+        hazards: &["gpu-frozen:0s"],
+        sources: EXPORTER,
+        sending_ms: (70_000, 90_000)
+    ),
     case!("replicas", "two replicas, each with its URL",
         hazards: &["replicas:2", "energy-tick:20ms"], sources: REPLICAS),
     case!("replicas-hidden", "two replicas behind one address",

@@ -104,6 +104,8 @@ pub(crate) struct Engine {
     gpus: Gpus,
     /// The GPUs as they began and every change of the batch since, if kept.
     load: Option<(Gpus, Vec<(Tick, u32)>)>,
+    /// Tokens in the KV cache as the exporter last showed them, and since when.
+    exported: Option<(Tick, u64)>,
     truth: Truth,
 }
 
@@ -136,6 +138,7 @@ impl Engine {
             counters: Publisher::new(config.max_model_len, lag),
             load: config.keep_load.then(|| (Gpus::new(config), Vec::new())),
             gpus: Gpus::new(config),
+            exported: None,
             truth: Truth::default(),
         }
     }
@@ -266,6 +269,16 @@ impl Engine {
     pub(crate) fn resident_tokens(&self) -> u64 {
         let running = self.jobs.values().filter(|job| job.started.is_some() && !job.done);
         running.map(|job| u64::from(job.work.prompt_tokens) + u64::from(job.produced)).sum()
+    }
+
+    /// The same as the GPU exporter shows it: where it is behind, what the first scrape
+    /// found after it had last read.
+    pub(crate) fn exported_tokens(&mut self) -> u64 {
+        let Some(at) = self.gpus.lags_since() else { return self.resident_tokens() };
+        let tokens = self.exported.filter(|(since, _)| *since == at).map(|(_, tokens)| tokens);
+        let tokens = tokens.unwrap_or_else(|| self.resident_tokens());
+        self.exported = Some((at, tokens));
+        tokens
     }
 
     pub(crate) fn published(&mut self) -> &Counters {

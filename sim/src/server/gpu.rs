@@ -166,6 +166,11 @@ impl Gpus {
         self.running = running;
     }
 
+    /// When the exporter last read, where it is behind.
+    pub(crate) fn lags_since(&self) -> Option<Tick> {
+        (self.shown.is_some() && self.shown_at < self.at).then_some(self.shown_at)
+    }
+
     /// What the exporter shows at the last [`advance`](Self::advance).
     pub(crate) fn readings(&self) -> Vec<GpuReading> {
         match &self.shown {

@@ -152,7 +152,7 @@ pub(crate) fn gpus(shared: &Shared) -> String {
     let mut gpus = Vec::new();
     let mut resident = 0;
     for process in shared.processes() {
-        let (own, tokens) = shared.with(process, |e| (e.gpus(), e.resident_tokens()));
+        let (own, tokens) = shared.with(process, |e| (e.gpus(), e.exported_tokens()));
         let first = gpus.len();
         gpus.extend(own.into_iter().map(|gpu| GpuReading { index: first + gpu.index, ..gpu }));
         resident += tokens;

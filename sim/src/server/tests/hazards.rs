@@ -384,3 +384,18 @@ async fn tokens_can_be_published_after_their_request() {
     assert_eq!(sum(&text, "vllm:generation_tokens_total", ""), 0.0);
     server.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_frozen_exporter_shows_the_same_for_ever() {
+    let server = start_with(&["gpu-frozen:0s"]).await;
+    let mut client = Client::to(&server).await;
+    let first = client.get("/gpu/metrics").await.unwrap().text();
+    // In the midst of a request its memory would be another.
+    let mut busy = Client::to(&server).await;
+    let answer = busy.open("/v1/chat/completions", &chat(&"word ".repeat(500), 500)).await;
+    let second = client.get("/gpu/metrics").await.unwrap().text();
+    assert_eq!(first, second);
+    assert!(server.truth().gpus[0].energy_j > 0.0);
+    drop(answer);
+    server.stop().await.unwrap();
+}
