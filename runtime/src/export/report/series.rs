@@ -77,6 +77,8 @@ pub struct Series {
 /// What a phase's requests did over time.
 #[derive(Debug, Clone)]
 pub(super) struct PhaseSeries {
+    /// The phase's place in the plan, from which it has its colour.
+    pub index: usize,
     /// Requests in flight, the mean of each part of the time.
     pub in_flight: Load,
     /// Milliseconds from start to first token, of completed requests, by the
@@ -170,7 +172,8 @@ impl Series {
     #[must_use]
     pub fn none(result: &RunResult, why: &str) -> Self {
         let kept = (KEPT / result.phases.len().max(1)).max(16);
-        let phase = PhaseSeries {
+        let phase = |index: usize| PhaseSeries {
+            index,
             in_flight: Load::new(),
             ttft: Sample::new(kept),
             latency: Sample::new(kept),
@@ -179,7 +182,7 @@ impl Series {
         let range = Range::of(result);
         let started = result.phases.iter().filter(|_| range.is_some());
         Self {
-            phases: started.map(|_| phase.clone()).collect(),
+            phases: started.map(|started| phase(started.index)).collect(),
             range,
             no_records: Some(why.to_owned()),
             power: BTreeMap::new(),

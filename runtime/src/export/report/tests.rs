@@ -302,3 +302,21 @@ fn unknown_is_never_a_number() {
         assert!(page.contains(why), "{why}");
     }
 }
+
+#[test]
+fn a_phase_has_one_colour_in_every_chart_whatever_came_before_it() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    records(dir.path(), 300)?;
+    let mut result = result("fine");
+    // An idle phase before it, which is no phase of the result.
+    for phase in &mut result.phases {
+        phase.index += 1;
+    }
+    let page = render(&result, &Series::read(dir.path(), &result)?);
+    let (own, before) = (text::colour(1), text::colour(0));
+    for class in ["load", "dots", "curve"] {
+        assert!(page.contains(&format!("{class} {own}\"")), "{class}");
+        assert!(!page.contains(&format!("{class} {before}\"")), "{class}");
+    }
+    Ok(())
+}

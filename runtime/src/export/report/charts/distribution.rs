@@ -38,7 +38,7 @@ pub(in super::super) fn draw(
     let y = Axis::linear(0.0, 100.0, bottom, top);
     svg.x_axis(&x, bottom, top, &format!("{title}, ms"));
     svg.y_axis(&y, LEFT, WIDTH - 14.0, "% of requests");
-    for (phase, values) in sorted.iter().enumerate() {
+    for (phase, values) in series.phases.iter().zip(&sorted) {
         let Some(first) = values.first() else { continue };
         let mut points = vec![(x.at(*first), y.at(0.0))];
         let steps = values.len().min(STEPS);
@@ -51,7 +51,7 @@ pub(in super::super) fn draw(
             }
             points.push((x.at(value), y.at(share * 100.0)));
         }
-        svg.line(&format!("curve {}", colour(phase)), &points);
+        svg.line(&format!("curve {}", colour(phase.index)), &points);
     }
     Some(svg.finish() + &legend(&phase_keys(result)))
 }

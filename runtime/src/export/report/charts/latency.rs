@@ -43,8 +43,8 @@ pub(in super::super) fn draw(
     svg.y_axis(&y, LEFT, RIGHT, &format!("{title}, ms"));
     boundaries(&mut svg, result, &x, (top, bottom));
     let share = (DOTS / series.phases.len().max(1)).max(1);
-    for (index, phase) in series.phases.iter().enumerate() {
-        let class = colour(index);
+    for phase in &series.phases {
+        let class = colour(phase.index);
         let sample = measure(phase);
         let dots = sample.thinned(share).into_iter().map(|p| (x.at(p.at), y.at(p.value)));
         svg.dots(&format!("dots {class}"), dots);

@@ -133,6 +133,7 @@ fn draw_load(svg: &mut Svg, series: &Series, x: &Axis, (top, bottom): (f64, f64)
             }
             *base += mean;
         }
-        svg.area(&format!("load {}", colour(phase)), &upper, &lower);
+        let index = series.phases.get(phase).map_or(phase, |p| p.index);
+        svg.area(&format!("load {}", colour(index)), &upper, &lower);
     }
 }
