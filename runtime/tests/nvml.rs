@@ -186,6 +186,8 @@ async fn a_field_that_a_gpu_lacks_is_none() {
 #[tokio::test]
 async fn instantaneous_power_falls_back_to_average_power_whatever_goes_wrong() {
     let Some(stub) = Stub::build(&[]) else { return };
+    // Before it is opened: steps of a counter that runs are measured then.
+    stub.control(BASE);
     let source = open(&stub).unwrap();
     for code in ["code_instant=2", "code_fields=13", "code_instant=999", "code_fields=4711"] {
         stub.control(&format!("{BASE}{code}\n"));
