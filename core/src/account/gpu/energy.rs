@@ -1,7 +1,7 @@
 //! The energy of a phase, between which moments, and how well it is known.
 //!
 //! The counter's values at START and END became true at two moments `m₀` and
-//! `m₁`, each known to within half of the interval that [`counter`](super::counter)
+//! `m₁`, each known to within half of the interval that `counter`
 //! gives it (`h₀`, `h₁`). Energy is `v₁ − v₀`, of the time from `m₀` to `m₁`. The
 //! energy of exactly that time differs by at most
 //! `h₀ · P + h₁ · P + 1 mJ` (the counter is cut to whole millijoules), with `P`

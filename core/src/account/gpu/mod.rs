@@ -1,9 +1,9 @@
 //! What one GPU did in a phase.
 //!
 //! - [`energy`]: its energy, with an error bar.
-//! - [`counter`]: the energy counter, and when its values became true.
-//! - [`power`]: power over time, integrated.
-//! - [`watch`]: throttling, errors, foreign processes.
+//! - `counter`: the energy counter, and when its values became true.
+//! - `power`: power over time, integrated.
+//! - `watch`: throttling, errors, foreign processes.
 //!
 //! Power, utilisation, memory and temperature are gauges: from the readings in
 //! the phase, each holding until the next.

@@ -5,8 +5,8 @@
 //! Phases that share windows with seamless neighbours are counted together: no
 //! reading tells whose request was counted in a shared window.
 //!
-//! - [`server`](server::Reach): the server's side.
-//! - [`judge`](judge::Case): whether the two agree, and the likely cause where
+//! - `server`: the server's side.
+//! - `judge`: whether the two agree, and the likely cause where
 //!   they do not.
 
 use std::collections::BTreeMap;

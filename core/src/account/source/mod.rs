@@ -2,9 +2,9 @@
 //! stood at the boundaries. Bounded by series × boundaries, not by readings.
 //!
 //! - [`phase`](SourcePhase): what it did in one phase.
-//! - [`busy`]: how much it was working on.
-//! - [`notes`]: what is said of it in a phase's notes.
-//! - [`process`]: which process its values are of.
+//! - `busy`: how much it was working on.
+//! - `notes`: what is said of it in a phase's notes.
+//! - `process`: which process its values are of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

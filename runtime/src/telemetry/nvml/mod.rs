@@ -2,8 +2,8 @@
 //! handles borrow the library.
 //! API: <https://docs.nvidia.com/deploy/nvml-api/>.
 //!
-//! - [`steps`]: how long the energy counter's steps are, and when one is taken.
-//! - [`fields`]: one sample of one GPU.
+//! - `steps`: how long the energy counter's steps are, and when one is taken.
+//! - `fields`: one sample of one GPU.
 
 use std::ffi::OsStr;
 use std::future::Future;
