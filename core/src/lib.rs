@@ -38,6 +38,7 @@ pub mod planted;
 pub mod readiness;
 pub mod reading;
 pub mod record;
+pub mod search;
 pub mod seed;
 pub mod setup;
 mod small;

@@ -3,11 +3,12 @@
 //! A [`RunPlan`] can only be made by [`RunPlan::new`], so that a machine never
 //! meets a contradiction. `check` has what is refused; `load` what varies
 //! within a phase: stages of its rate, requests that are cancelled; `inputs` what
-//! the run's input says.
+//! the run's input says; `search` the phases that a search chooses.
 
 mod check;
 mod inputs;
 mod load;
+mod search;
 
 use core::time::Duration;
 
@@ -17,6 +18,7 @@ pub use inputs::{Inputs, MAX_ITEMS, MAX_TURNS, MAX_TURNS_OF_ONE, Schedule, Sessi
 use serde::{Deserialize, Serialize};
 
 use crate::id::PhaseId;
+use crate::search::SearchPlan;
 use crate::seed::Seed;
 pub use load::{Cancellation, MAX_STAGES, Stage};
 
@@ -371,6 +373,8 @@ pub struct RunPlan {
     limits: Limits,
     #[serde(skip_serializing_if = "Inputs::is_empty")]
     inputs: Inputs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search: Option<SearchPlan>,
 }
 
 /// A plan as it was read.
@@ -382,6 +386,8 @@ struct Unchecked {
     limits: Limits,
     #[serde(default)]
     inputs: Inputs,
+    #[serde(default)]
+    search: Option<SearchPlan>,
 }
 
 impl TryFrom<Unchecked> for RunPlan {
@@ -390,7 +396,10 @@ impl TryFrom<Unchecked> for RunPlan {
         let specs = read.phases.iter().map(PhaseSpec::of).collect();
         let plan = Self::with_inputs(read.seed, specs, read.gate, read.limits, read.inputs)?;
         match plan.phases.iter().zip(&read.phases).position(|(made, read)| made != read) {
-            None => Ok(plan),
+            None => match read.search {
+                Some(search) => plan.with_search(search),
+                None => Ok(plan),
+            },
             Some(index) => Err(PlanError::new(
                 format!("phases[{index}]"),
                 "is not what its own fields and the seed make of it",
@@ -465,7 +474,7 @@ impl RunPlan {
             planned.push(check_phase(&root, index, spec, &inputs)?);
         }
         check_idle(&planned, &gate)?;
-        Ok(Self { seed, phases: planned, gate, limits, inputs })
+        Ok(Self { seed, phases: planned, gate, limits, inputs, search: None })
     }
 
     /// The run's seed.
@@ -499,5 +508,7 @@ impl RunPlan {
     }
 }
 
+#[cfg(test)]
+mod search_tests;
 #[cfg(test)]
 mod tests;

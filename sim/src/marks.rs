@@ -254,6 +254,8 @@ impl Observer {
             | Message::PhaseComplete(_)
             | Message::DomainResult(_)
             | Message::Shutdown { .. }
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
     }

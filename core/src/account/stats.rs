@@ -187,20 +187,35 @@ impl Series {
     }
 
     fn percentiles(&mut self) -> [Option<f64>; 4] {
-        let (count, min, max) = (self.count, self.min, self.max);
+        let count = self.count;
+        self.at_ranks(PERCENTILES.map(|p| rank(p, count)))
+    }
+
+    /// The value at `rank` in ascending order, counted from 1; `None` where there
+    /// is none, or where it is not known.
+    pub fn at_rank(&mut self, rank: u64) -> Option<f64> {
+        self.add_up();
+        if rank == 0 || rank > self.count {
+            return None;
+        }
+        let [value] = self.at_ranks([rank]);
+        value
+    }
+
+    /// The values at `ranks`, which ascend from 1. All values are in the sums.
+    fn at_ranks<const N: usize>(&mut self, ranks: [u64; N]) -> [Option<f64>; N] {
+        let (min, max) = (self.min, self.max);
         match &mut self.store {
             Store::Exact(values) => {
                 values.sort_unstable_by(f64::total_cmp);
-                PERCENTILES.map(|p| {
-                    let index = usize::try_from(rank(p, count) - 1).ok()?;
+                ranks.map(|rank| {
+                    let index = usize::try_from(rank.checked_sub(1)?).ok()?;
                     values.get(index).copied()
                 })
             }
+            // The extremes are known exactly: no percentile is beyond.
             Store::Folded(folded) => {
-                folded.at_ranks(PERCENTILES.map(|p| rank(p, count))).map(|value| {
-                    // The extremes are known exactly: no percentile is beyond.
-                    value.map(|x| x.clamp(min, max))
-                })
+                folded.at_ranks(ranks).map(|value| value.map(|x| x.clamp(min, max)))
             }
         }
     }
@@ -231,7 +246,7 @@ impl Folded {
     }
 
     /// The values at `ranks`, which ascend.
-    fn at_ranks(&self, ranks: [u64; 4]) -> [Option<f64>; 4] {
+    fn at_ranks<const N: usize>(&self, ranks: [u64; N]) -> [Option<f64>; N] {
         let mut buckets = self.histogram.iter_recorded();
         let mut seen = self.below;
         let mut value = None;

@@ -216,6 +216,8 @@ impl Collector {
             | Message::SendingComplete(_)
             | Message::PhaseComplete(_)
             | Message::DomainResult(_)
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
     }

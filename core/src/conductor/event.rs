@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::machine::TimerKey;
 use crate::message::{BaselineKind, Envelope, PhaseCounts, ReleasedBy};
 use crate::record::{Credit, CreditReturn};
+use crate::search::Outcome;
 
 /// What the conductor is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +110,22 @@ pub enum ConductorEvent {
         /// The phase.
         phase: u16,
     },
+    /// A phase is the next probe of a search.
+    Probing {
+        /// The phase.
+        phase: u16,
+        /// Its load, in words.
+        load: String,
+    },
+    /// A probe was judged.
+    Probed {
+        /// The phase.
+        phase: u16,
+        /// What it came to.
+        outcome: Outcome,
+        /// Why it did not hold.
+        reasons: Vec<String>,
+    },
     /// The run is being cancelled.
     Cancelling,
     /// Every phase is over.
@@ -134,6 +151,8 @@ pub enum ConductorTimer {
     Drain,
     /// The controller was waited for long enough.
     Leave,
+    /// The ledger is to be asked for a probe again, or was waited for long enough.
+    Probe,
 }
 
 impl TimerKey for ConductorTimer {
@@ -146,5 +165,6 @@ impl TimerKey for ConductorTimer {
         Self::Grace,
         Self::Drain,
         Self::Leave,
+        Self::Probe,
     ];
 }

@@ -24,7 +24,7 @@ pub enum PhaseState {
     Failed,
     /// Cancelled at its START gate: no credit, no END gate.
     Cancelled,
-    /// Never begun, because the run was over before its turn.
+    /// Never begun, because the run, or the search, was over before its turn.
     Skipped,
 }
 
@@ -63,6 +63,8 @@ pub enum PhaseEvent {
     DrainedWithoutEnd,
     /// None of its gates is waited for any more.
     GatesReleased,
+    /// The search that it is a probe of has ended.
+    NotNeeded,
     /// The run was cancelled.
     Cancel,
     /// The controller ended the run early: no more gates.
@@ -92,6 +94,7 @@ impl Transitions for PhaseState {
         PhaseEvent::Drained,
         PhaseEvent::DrainedWithoutEnd,
         PhaseEvent::GatesReleased,
+        PhaseEvent::NotNeeded,
         PhaseEvent::Cancel,
         PhaseEvent::Shutdown,
     ];
@@ -109,7 +112,7 @@ impl Transitions for PhaseState {
             (S::Draining, E::DrainedWithoutEnd) => Step::To(S::Ended),
             (S::Closing, E::GatesReleased) => Step::To(S::Ended),
             (S::Failing, E::GatesReleased) => Step::To(S::Failed),
-            (S::Created, E::Cancel | E::Shutdown) => Step::To(S::Skipped),
+            (S::Created, E::NotNeeded | E::Cancel | E::Shutdown) => Step::To(S::Skipped),
             (S::Gated, E::Cancel | E::Shutdown) => Step::To(S::Cancelled),
             (S::Sending, E::Cancel | E::Shutdown) => Step::To(S::Draining),
             (S::Closing, E::Shutdown) => Step::To(S::Ended),
@@ -123,6 +126,18 @@ impl Transitions for PhaseState {
             (S::Ended | S::Failed | S::Cancelled | S::Skipped, E::Cancel | E::Shutdown) => {
                 Step::NoOp
             }
+            (
+                S::Gated
+                | S::Sending
+                | S::Draining
+                | S::Closing
+                | S::Failing
+                | S::Ended
+                | S::Failed
+                | S::Cancelled
+                | S::Skipped,
+                E::NotNeeded,
+            ) => Step::Invalid,
             (
                 S::Created
                 | S::Gated

@@ -8,6 +8,7 @@ use super::gate::{GateClient, GateInput};
 use super::items::Cursor;
 use super::lifecycle::{PhaseState, RunEvent, RunState};
 use super::phase::Phase;
+use super::probing::Probing;
 use super::report::ConductorReport;
 use crate::id::{MessageId, ServiceId};
 use crate::machine::{Deadline, Machine, Sink, Step, Transitions};
@@ -51,6 +52,8 @@ pub struct Conductor {
     /// How many credits this call may still issue.
     pub(super) budget: usize,
     pub(super) invalid: u64,
+    /// The search whose probes the phases are, if it is one.
+    pub(super) probing: Option<Probing>,
     timers: TimerTable<ConductorTimer>,
     begin_by: Option<Tick>,
     leave_by: Option<Tick>,
@@ -86,6 +89,7 @@ impl Conductor {
             cursor: Cursor::new(plan.inputs()),
             budget: 0,
             invalid: 0,
+            probing: Probing::new(plan),
             timers: TimerTable::default(),
             begin_by: None,
             leave_by: None,
@@ -140,6 +144,7 @@ impl Conductor {
         ConductorReport {
             phases: self.phases.iter().map(Phase::report).collect(),
             cancelled: self.cancelled,
+            search: self.probing.as_ref().map(Probing::report),
         }
     }
 
@@ -179,6 +184,7 @@ impl Conductor {
             Message::GateGranted(granted) => {
                 self.drive_gates(now, Some(GateInput::Granted(*granted)), out);
             }
+            Message::ProbeMeasured(measured) => self.hear_probe(*measured),
             Message::Shutdown { .. } => match self.step(RunEvent::Shutdown) {
                 Some(RunState::Finished) => self.finish(out),
                 Some(RunState::Leaving) => {
@@ -201,6 +207,7 @@ impl Conductor {
             | Message::PhaseComplete(_)
             | Message::CreditsComplete(_)
             | Message::DomainResult(_)
+            | Message::MeasureProbe(_)
             | Message::Unknown => {}
         }
     }
@@ -247,7 +254,7 @@ impl Conductor {
     fn conclude(&mut self, now: Tick, out: &mut impl Sink<ConductorEffect>) {
         match self.state {
             RunState::Waiting | RunState::Running | RunState::Leaving => {
-                if self.next < self.phases.len() || !self.active.is_empty() {
+                if self.next < self.phases.len() || !self.active.is_empty() || self.is_probing() {
                     return;
                 }
                 match self.step(RunEvent::PhasesOver) {
@@ -294,6 +301,7 @@ impl Conductor {
         timers.set_or_clear(T::Heartbeat, self.member.next_heartbeat());
         timers.set_or_clear(T::Begin, self.begin_by);
         timers.set_or_clear(T::Leave, self.leave_by);
+        timers.set_or_clear(T::Probe, self.probing.as_ref().and_then(Probing::wake));
         timers.set_or_clear(T::Gate, self.gates.next_deadline().map(|d| d.at));
         for index in &self.active {
             let phase = self.phases.get(*index);

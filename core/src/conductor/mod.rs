@@ -8,6 +8,7 @@
 //! - [`budget`]: when too many have failed.
 //! - `phase`: one phase's credits, counts and times; `outstanding`: those of
 //!   its credits that are in flight.
+//! - [`probing`]: the probes of a search, whose load earlier ones decide.
 //! - [`event`]: what the conductor is told, asks for and says.
 //! - [`machine`]: the conductor; `steps`: what it does with its phases.
 //! - [`report`]: what the conductor knows at the end.
@@ -22,6 +23,7 @@ pub mod lifecycle;
 pub mod machine;
 mod outstanding;
 mod phase;
+pub mod probing;
 pub mod ramp;
 pub mod report;
 mod sessions;

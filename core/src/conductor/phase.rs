@@ -15,12 +15,14 @@ use super::outstanding::Outstanding;
 use super::ramp::SlotRamp;
 use super::report::{GateWait, PhaseFailure, PhaseReport};
 use super::sessions::Sessions;
+use crate::account::sweep::SweepBy;
 use crate::id::{CreditId, MessageId};
 use crate::machine::{Step, Transitions};
 use crate::message::{BaselineKind, PhaseCounts, PhaseProgress};
 use crate::plan::{Arrival, Inputs, MAX_REQUESTS, PhasePlan, Schedule};
 use crate::planted::{Bug, is_planted};
 use crate::record::{Credit, CreditEnd, Item};
+use crate::search::Probe;
 use crate::seed::{Seed, open01};
 use crate::time::{Tick, nanos};
 
@@ -54,6 +56,29 @@ enum Pacer {
     },
     /// A fixed schedule without a trace; a plan refuses it.
     Nothing,
+}
+
+impl Pacer {
+    fn new(index: u16, plan: &PhasePlan, root: &Seed, inputs: &Inputs) -> Self {
+        match plan.arrival {
+            Arrival::Concurrency { concurrency } => {
+                Self::Closed(SlotRamp::new(concurrency, plan.ramp))
+            }
+            Arrival::Rate { rate, process, max_concurrency } => {
+                let seed = root.child(&format!("arrivals/{index}/{}", plan.name));
+                let arrivals = if plan.stages.is_empty() {
+                    Arrivals::new(rate, process, plan.ramp, &seed)
+                } else {
+                    Arrivals::staged(&plan.stages, process, &seed)
+                };
+                Self::Open { arrivals, cap: max_concurrency }
+            }
+            Arrival::Fixed { max_concurrency: cap } => match inputs.schedule.clone() {
+                Some(schedule) => Self::Fixed { schedule, cap, next: 0 },
+                None => Self::Nothing,
+            },
+        }
+    }
 }
 
 /// How a phase gets rid of what is in flight after it stopped sending.
@@ -115,24 +140,7 @@ pub(super) struct Phase {
 
 impl Phase {
     pub(super) fn new(index: u16, plan: PhasePlan, root: &Seed, inputs: &Inputs) -> Self {
-        let pacer = match plan.arrival {
-            Arrival::Concurrency { concurrency } => {
-                Pacer::Closed(SlotRamp::new(concurrency, plan.ramp))
-            }
-            Arrival::Rate { rate, process, max_concurrency } => {
-                let seed = root.child(&format!("arrivals/{index}/{}", plan.name));
-                let arrivals = if plan.stages.is_empty() {
-                    Arrivals::new(rate, process, plan.ramp, &seed)
-                } else {
-                    Arrivals::staged(&plan.stages, process, &seed)
-                };
-                Pacer::Open { arrivals, cap: max_concurrency }
-            }
-            Arrival::Fixed { max_concurrency: cap } => match inputs.schedule.clone() {
-                Some(schedule) => Pacer::Fixed { schedule, cap, next: 0 },
-                None => Pacer::Nothing,
-            },
-        };
+        let pacer = Pacer::new(index, &plan, root, inputs);
         let sessions = inputs.sessions.clone().map(|all| Sessions::new(all, plan.most_sessions));
         let cancels = plan
             .cancellation
@@ -161,6 +169,13 @@ impl Phase {
             outstanding: Outstanding::default(),
             backoff: Backoff::default(),
         }
+    }
+
+    /// Gives a probe of a search its load, before it begins.
+    pub(super) fn bind(&mut self, by: SweepBy, probe: Probe, root: &Seed) {
+        self.plan.bind(by, probe);
+        // A probe has neither sessions nor a schedule.
+        self.pacer = Pacer::new(self.index, &self.plan, root, &Inputs::default());
     }
 
     /// Takes a step of the table; what it answers.

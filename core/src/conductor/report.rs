@@ -5,15 +5,19 @@ use serde::{Deserialize, Serialize};
 use super::sessions::SessionCounts;
 use crate::id::PhaseId;
 use crate::message::{BaselineKind, GateRefusal, PhaseCounts, ReleasedBy};
+use crate::search::SearchReport;
 use crate::time::Tick;
 
 /// Every phase of the plan, in order, whether it was started or not.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ConductorReport {
     /// One entry a phase of the plan.
     pub phases: Vec<PhaseReport>,
     /// The run was cancelled before it was done.
     pub cancelled: bool,
+    /// What the search came to, where the run is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchReport>,
 }
 
 impl ConductorReport {

@@ -8,6 +8,7 @@ use super::gate::{GateEffect, GateInput};
 use super::lifecycle::{PhaseEvent, PhaseState, RunState};
 use super::machine::Conductor;
 use super::phase::{DrainStep, Next};
+use super::probing::Turn;
 use super::report::{GateWait, PhaseFailure};
 use crate::id::{PhaseId, ServiceId};
 use crate::machine::{Machine, Sink, Step};
@@ -47,6 +48,7 @@ impl Conductor {
                 place += 1;
             }
             self.retire(out);
+            changed |= self.advance_probe(now, out);
             changed |= self.begin_next(now, out);
             if !changed {
                 break;
@@ -95,7 +97,7 @@ impl Conductor {
     }
 
     /// Takes a step of the phase's table; whether its state changed.
-    fn apply(&mut self, index: usize, event: PhaseEvent) -> bool {
+    pub(super) fn apply(&mut self, index: usize, event: PhaseEvent) -> bool {
         let Some(phase) = self.phases.get_mut(index) else { return false };
         match phase.step(event) {
             Step::To(_) => true,
@@ -122,6 +124,14 @@ impl Conductor {
         };
         if !turn {
             return false;
+        }
+        match self.turn(index, out) {
+            Turn::Begin => {}
+            Turn::Wait => return false,
+            Turn::Skip => {
+                self.skip(index);
+                return true;
+            }
         }
         self.next += 1;
         self.active.push(index);

@@ -193,6 +193,8 @@ impl Controller {
             | Message::BaselineRequest(_)
             | Message::GateGranted(_)
             | Message::Shutdown { .. }
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
     }

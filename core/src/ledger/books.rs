@@ -9,8 +9,9 @@ use super::seen::Seen;
 use crate::account::result::{MetricStats, RequestCounts};
 use crate::account::stats::{Series, single};
 use crate::id::PhaseId;
-use crate::message::ProfileFinish;
+use crate::message::{MeasureProbe, ProfileFinish};
 use crate::record::{ErrorClass, Outcome, RequestRecord};
+use crate::search::{Estimate, Objective, ProbeMeasured};
 use crate::time::Tick;
 
 /// One phase's books.
@@ -280,6 +281,39 @@ impl PhaseBooks {
             errors: errors.collect(),
             notes: self.notes(profile, limits, finish, duration_note),
         }
+    }
+
+    /// What there is of a probe: each objective's metric from the same series as
+    /// the phase's statistics.
+    pub(super) fn measured(
+        &mut self,
+        probe: MeasureProbe,
+        objectives: &[Objective],
+    ) -> ProbeMeasured {
+        let missing = probe.sent.saturating_sub(self.seen.below(probe.sent));
+        let missing = missing.saturating_sub(probe.written_off);
+        let sent = probe.sent.max(self.counts.sent);
+        let failed = sent.saturating_sub(self.counts.completed);
+        let lag = self.series_of("dispatch_lag");
+        let lag_p99_ms = lag.and_then(|lag| lag.stats("ms").p99);
+        let silent = self.without_first_token;
+        let mut estimate = |objective: &Objective| {
+            if objective.percentile.is_none() {
+                return Estimate::of_failures(failed, sent);
+            }
+            let unanswered = failed + if objective.is_streamed() { silent } else { 0 };
+            match self.series_of(&objective.metric) {
+                Some(series) => Estimate::of_latency(objective, series, unanswered),
+                None => Estimate::unknown(0, 0),
+            }
+        };
+        let estimates = objectives.iter().map(&mut estimate).collect();
+        ProbeMeasured { phase: self.phase, missing, lag_p99_ms, estimates }
+    }
+
+    fn series_of(&mut self, name: &str) -> Option<&mut Series> {
+        let place = METRICS.iter().position(|metric| metric.name == name)?;
+        self.series.get_mut(place)
     }
 
     /// What could not be measured, and why.

@@ -15,12 +15,13 @@ use crate::account::stats::{EXACT_LIMIT, Series};
 use crate::id::{CreditId, Domain, PhaseId, ServiceId};
 use crate::machine::{Deadline, Machine, Sink, Step, TimerKey, Transitions};
 use crate::message::{
-    Capability, CreditsComplete, DomainResult, DomainSummary, Envelope, Member, Message,
-    PhaseProgress, ProfileFinish, ServiceStatus,
+    Capability, CreditsComplete, DomainResult, DomainSummary, Envelope, MeasureProbe, Member,
+    Message, PhaseProgress, ProfileFinish, ServiceStatus,
 };
 use crate::plan::RunPlan;
 use crate::planted::{Bug, is_planted};
 use crate::record::RequestRecord;
+use crate::search::Objective;
 use crate::small::SmallMap;
 use crate::time::Tick;
 use crate::timers::TimerTable;
@@ -130,10 +131,13 @@ pub struct Ledger {
     fallback: Duration,
     lag_us: Series,
     closing: Option<Closing>,
+    /// Those of a search.
+    objectives: Vec<Objective>,
 }
 
 impl Ledger {
-    /// The most effects that one input can cause: a refused record, then the
+    /// The most effects that one input can cause: a refused record or the answer
+    /// on a probe, then the
     /// fallback (event, result) and the heartbeat (sign of life, result) that
     /// were due at the same moment.
     pub const EFFECTS: usize = 5;
@@ -177,6 +181,7 @@ impl Ledger {
             fallback: plan.limits().credits_complete_fallback,
             lag_us: Series::with_limit(exact_limit),
             closing: None,
+            objectives: plan.search().map(|s| s.objectives.clone()).unwrap_or_default(),
         }
     }
 
@@ -262,6 +267,7 @@ impl Ledger {
                 self.sent(phase, counts.sent);
             }
             Message::CreditsComplete(complete) => self.credits_complete(now, &complete, out),
+            Message::MeasureProbe(probe) => self.measure(probe, out),
             Message::Shutdown { .. } => self.shutdown(out),
             // Not for the ledger.
             Message::Register(_)
@@ -273,6 +279,7 @@ impl Ledger {
             | Message::BaselineAck(_)
             | Message::GateGranted(_)
             | Message::DomainResult(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
     }
@@ -289,6 +296,16 @@ impl Ledger {
         if let Some(books) = self.phase(phase).filter(|_| open) {
             books.sent.get_or_insert(sent);
         }
+    }
+
+    /// Says what there is of a probe. Counts that are still to be told change
+    /// nothing: the question says how many were sent.
+    fn measure(&mut self, probe: MeasureProbe, out: &mut impl Sink<LedgerEffect>) {
+        let Some(place) = self.places.get(&probe.phase).copied() else { return };
+        let Some(books) = self.books.get_mut(place) else { return };
+        let measured = books.measured(probe, &self.objectives);
+        let body = Message::ProbeMeasured(Box::new(measured));
+        out.push(LedgerEffect::Send(self.member.send(&ServiceId::conductor(), body)));
     }
 
     fn credits_complete(

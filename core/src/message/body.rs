@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{BoundaryOutcome, Capability, CollectError, ReadingMark};
 use crate::engines::Unit;
 use crate::id::{Domain, PhaseId};
+use crate::search::ProbeMeasured;
 use crate::time::Tick;
 
 /// Which side of a phase a baseline belongs to.
@@ -321,6 +322,17 @@ pub enum ShutdownReason {
     Unknown,
 }
 
+/// Asks the ledger what it has of a probe of a search, whose phase is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasureProbe {
+    /// The phase.
+    pub phase: PhaseId,
+    /// Credits that were issued.
+    pub sent: u64,
+    /// Of these, those that were written off and may have no record.
+    pub written_off: u64,
+}
+
 /// Everything that services say to each other. What is long stands in a box: a
 /// message is moved from machine to machine, and most of them are short.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -354,6 +366,10 @@ pub enum Message {
     CreditsComplete(CreditsComplete),
     /// Producer → controller.
     DomainResult(DomainResult),
+    /// Conductor → ledger; again until it is answered.
+    MeasureProbe(MeasureProbe),
+    /// Ledger → conductor: as it stands at that moment.
+    ProbeMeasured(Box<ProbeMeasured>),
     /// Controller → every service, and again in answer to any heartbeat after
     /// that.
     Shutdown {

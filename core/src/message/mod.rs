@@ -20,7 +20,7 @@ pub mod member;
 pub use body::{
     BaselineAck, BaselineKind, BaselineRequest, CreditsComplete, DomainResult, DomainSummary,
     GateCommand, GateGranted, GateRefusal, Heartbeat, Message, PhaseCounts, PhaseProgress,
-    ProfileFinish, Register, ServiceStatus, ShutdownReason, Tally,
+    MeasureProbe, ProfileFinish, Register, ServiceStatus, ShutdownReason, Tally,
 };
 pub use boundary::{
     BoundaryOutcome, CollectError, CollectErrorKind, CollectorOutcome, CollectorStatus,

@@ -277,6 +277,8 @@ fn did(plan: &RunPlan, effect: LedgerEffect) -> Option<Did> {
             | Message::PhaseComplete(_)
             | Message::CreditsComplete(_)
             | Message::Shutdown { .. }
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => panic!("the ledger does not say {:?}", envelope.body),
         },
     }

@@ -43,6 +43,8 @@ fn message(envelope: &Envelope) -> String {
         | Message::CreditsComplete(_)
         | Message::DomainResult(_)
         | Message::Shutdown { .. }
+        | Message::MeasureProbe(_)
+        | Message::ProbeMeasured(_)
         | Message::Unknown => String::new(),
     };
     format!("{class}{detail}")

@@ -27,13 +27,15 @@ pub enum Class {
     Credits,
     /// `domain_result`.
     Result,
+    /// `measure_probe`, `probe_measured`.
+    Probe,
     /// `shutdown`.
     Shutdown,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Register,
         Self::Status,
         Self::Heartbeat,
@@ -45,6 +47,7 @@ impl Class {
         Self::Progress,
         Self::Credits,
         Self::Result,
+        Self::Probe,
         Self::Shutdown,
     ];
 
@@ -65,6 +68,7 @@ impl Class {
             }
             Message::CreditsComplete(_) => Self::Credits,
             Message::DomainResult(_) => Self::Result,
+            Message::MeasureProbe(_) | Message::ProbeMeasured(_) => Self::Probe,
             Message::Shutdown { .. } => Self::Shutdown,
         }
     }
@@ -84,6 +88,7 @@ impl Class {
             Self::Progress => "progress",
             Self::Credits => "credits",
             Self::Result => "result",
+            Self::Probe => "probe",
             Self::Shutdown => "shutdown",
         }
     }

@@ -66,6 +66,8 @@ fn exact(envelope: &Envelope) -> bool {
         | Message::CreditsComplete(_)
         | Message::DomainResult(_)
         | Message::Shutdown { .. }
+        | Message::MeasureProbe(_)
+        | Message::ProbeMeasured(_)
         | Message::Unknown => true,
     }
 }
@@ -131,6 +133,8 @@ fn about(message: &mut Message, id: PhaseId) {
         | Message::Begin
         | Message::DomainResult(_)
         | Message::Shutdown { .. }
+        | Message::MeasureProbe(_)
+        | Message::ProbeMeasured(_)
         | Message::Unknown => {}
     }
 }

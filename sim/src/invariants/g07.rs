@@ -90,6 +90,8 @@ impl Counts {
             | Message::PhaseComplete(_)
             | Message::DomainResult(_)
             | Message::Shutdown { .. }
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
         Ok(())

@@ -66,6 +66,8 @@ impl Joined {
             | Message::PhaseComplete(_)
             | Message::CreditsComplete(_)
             | Message::Shutdown { .. }
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
     }

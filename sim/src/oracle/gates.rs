@@ -230,6 +230,8 @@ impl Gates {
             | Message::BaselineRequest(_)
             | Message::GateGranted(_)
             | Message::Shutdown { .. }
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
     }

@@ -75,6 +75,8 @@ impl Records {
                 | Message::GateGranted(_)
                 | Message::PhaseStarted(_)
                 | Message::DomainResult(_)
+                | Message::MeasureProbe(_)
+                | Message::ProbeMeasured(_)
                 | Message::Unknown => {}
             },
             Some(LedgerInput::Start) | None => {}

@@ -58,6 +58,8 @@ fn progress_goes_to_controller_and_ledger() {
             | Message::CreditsComplete(_)
             | Message::DomainResult(_)
             | Message::Shutdown { .. }
+            | Message::MeasureProbe(_)
+            | Message::ProbeMeasured(_)
             | Message::Unknown => {}
         }
     }
