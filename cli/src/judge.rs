@@ -1,7 +1,9 @@
 //! From a run's result to its exit code.
 
-use phasegate_core::account::result::{PhaseResult, RunOutcome, RunResult, Verdict};
+use phasegate_core::account::result::{PhaseResult, RunOutcome, RunResult, SloResult, Verdict};
+use phasegate_core::account::slo::SloProbe;
 use phasegate_core::plan::PhaseKind;
+use phasegate_core::search::Outcome;
 
 use crate::exit::Exit;
 
@@ -28,9 +30,14 @@ pub fn judge(result: &RunResult, strict: bool, max_error_rate: Option<f64>) -> (
             let name = &phase.name;
             failed.push(format!("{errors} of {ended} requests of {name} failed, more than {most}"));
         }
+        // A probe that failed may well have left the server busy.
+        let strict = strict && result.slo.as_ref().is_none_or(|slo| answers(slo, phase));
         if strict && phase.verdict != Verdict::Clean {
             failed.push(format!("the verdict of {} is not clean", phase.name));
         }
+    }
+    if let Some(slo) = result.slo.as_ref().filter(|slo| strict && slo.answer.is_none()) {
+        failed.push(slo.reason.clone());
     }
     let exit = match result.outcome {
         RunOutcome::Cancelled => Exit::Interrupted,
@@ -39,6 +46,13 @@ pub fn judge(result: &RunResult, strict: bool, max_error_rate: Option<f64>) -> (
         RunOutcome::Completed | RunOutcome::Degraded => Exit::ConditionFailed,
     };
     (exit, failed)
+}
+
+/// Whether `phase` is the probe whose load is the answer.
+fn answers(slo: &SloResult, phase: &PhaseResult) -> bool {
+    let held = |probe: &&SloProbe| probe.outcome == Some(Outcome::Held);
+    let mut held = slo.probes.iter().filter(held);
+    held.any(|probe| Some(probe.value) == slo.answer && probe.phase == phase.name)
 }
 
 #[cfg(test)]
@@ -67,6 +81,26 @@ mod tests {
             r.phases[0].verdict = Verdict::Contaminated;
         };
         assert_eq!(exit(warmup, true, None), (Exit::Done, 0));
+    }
+
+    #[test]
+    fn strict_wants_a_search_to_find_something_that_is_clean() {
+        use crate::output::slo::tests::slo;
+        let searched = |answer: Option<f64>, verdict: Verdict| {
+            move |r: &mut RunResult| {
+                r.phases[1].name = "probe-1".to_owned();
+                r.phases[1].verdict = verdict;
+                r.slo = Some(slo(answer));
+            }
+        };
+        let found = Some(20.0);
+        assert_eq!(exit(searched(found, Verdict::Clean), true, None), (Exit::Done, 0));
+        let unclean = exit(searched(found, Verdict::Unsettled), true, None);
+        assert_eq!(unclean, (Exit::ConditionFailed, 1));
+        // Without an answer, that is what failed, whatever the probes' verdicts.
+        let none = exit(searched(None, Verdict::Unsettled), true, None);
+        assert_eq!(none, (Exit::ConditionFailed, 1));
+        assert_eq!(exit(searched(None, Verdict::Unsettled), false, None), (Exit::Done, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use phasegate_core::plan::RunPlan;
+use phasegate_core::plan::{RunPlan, Stop};
 use phasegate_runtime::config::RunConfig;
 use phasegate_runtime::session::live::{Live, Stage};
 use phasegate_runtime::session::{self, Done, SessionError};
@@ -143,7 +143,7 @@ impl View {
                 completed: view.counts.completed,
                 errors: view.counts.errors,
                 elapsed: view.start.map_or(Duration::ZERO, |start| until.since(start)),
-                stop: phase.stop,
+                stop: view.requests.map_or(phase.stop, Stop::Requests),
                 waiting,
                 done: view.end.is_some() && current != Some(index),
             });

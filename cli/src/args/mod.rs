@@ -8,6 +8,7 @@ pub mod mock;
 pub mod parse;
 pub mod run;
 pub mod sim;
+pub mod slo;
 
 use std::path::PathBuf;
 

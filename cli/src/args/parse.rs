@@ -56,18 +56,49 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// One value, or several with commas between: the steps of a sweep.
+/// Values of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Steps<T>(pub Vec<T>);
+pub enum Levels<T> {
+    /// One value, or several with commas between: the steps of a sweep.
+    Steps(Vec<T>),
+    /// `LOW..HIGH`: what a search takes its values from.
+    Range(T, T),
+}
 
-impl<T: Copy + PartialEq> Steps<T> {
-    /// The first value.
+impl<T: Copy> Levels<T> {
+    /// The steps; none of a range.
     #[must_use]
-    pub fn first(&self) -> Option<T> {
-        self.0.first().copied()
+    pub fn steps(&self) -> &[T] {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Range(..) => &[],
+        }
     }
 
+    /// The value, where it is one.
+    #[must_use]
+    pub fn one(&self) -> Option<T> {
+        match self.steps() {
+            [one] => Some(*one),
+            _ => None,
+        }
+    }
+
+    /// The range, if it is one.
+    #[must_use]
+    pub fn range(&self) -> Option<(T, T)> {
+        match self {
+            Self::Steps(_) => None,
+            Self::Range(low, high) => Some((*low, *high)),
+        }
+    }
+}
+
+impl<T: Copy + PartialOrd> Levels<T> {
     fn parse(text: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Self, String> {
+        if let Some((low, high)) = text.split_once("..") {
+            return range(low, high, one).map(|(low, high)| Self::Range(low, high));
+        }
         let mut steps = Vec::new();
         for part in text.split(',') {
             let step = one(part)?;
@@ -76,24 +107,54 @@ impl<T: Copy + PartialEq> Steps<T> {
             }
             steps.push(step);
         }
-        Ok(Self(steps))
+        Ok(Self::Steps(steps))
     }
 }
 
-/// One rate or several: `5`, `5,10,20`.
-///
-/// # Errors
-/// As [`rate`], and a rate that is listed twice.
-pub fn rates(text: &str) -> Result<Steps<f64>, String> {
-    Steps::parse(text, rate)
+fn range<T: PartialOrd>(
+    low: &str,
+    high: &str,
+    one: impl Fn(&str) -> Result<T, String>,
+) -> Result<(T, T), String> {
+    let ends = (one(low)?, one(high)?);
+    if ends.0 < ends.1 {
+        return Ok(ends);
+    }
+    Err(format!("'{low}..{high}' is not a range; give LOW..HIGH, the lower one first"))
 }
 
-/// One concurrency or several: `8`, `1,2,4,8`.
+/// A range of rates, `1..100`.
 ///
 /// # Errors
-/// As [`small_count`], and one that is listed twice.
-pub fn concurrencies(text: &str) -> Result<Steps<u32>, String> {
-    Steps::parse(text, small_count)
+/// Anything else.
+pub fn rate_range(text: &str) -> Result<(f64, f64), String> {
+    let wrong = || format!("'{text}' is not a range; give LOW..HIGH, e.g. 1..100");
+    rates(text)?.range().ok_or_else(wrong)
+}
+
+/// A range of concurrencies, `1..64`.
+///
+/// # Errors
+/// Anything else.
+pub fn concurrency_range(text: &str) -> Result<(u32, u32), String> {
+    let wrong = || format!("'{text}' is not a range; give LOW..HIGH, e.g. 1..64");
+    concurrencies(text)?.range().ok_or_else(wrong)
+}
+
+/// One rate, several, or a range: `5`, `5,10,20`, `1..100`.
+///
+/// # Errors
+/// As [`rate`], a rate that is listed twice, and a range that is none.
+pub fn rates(text: &str) -> Result<Levels<f64>, String> {
+    Levels::parse(text, rate)
+}
+
+/// One concurrency, several, or a range: `8`, `1,2,4,8`, `1..64`.
+///
+/// # Errors
+/// As [`small_count`], one that is listed twice, and a range that is none.
+pub fn concurrencies(text: &str) -> Result<Levels<u32>, String> {
+    Levels::parse(text, small_count)
 }
 
 /// The rate of a stage: requests per second, 0 or above.
@@ -159,6 +220,17 @@ pub fn count(text: &str) -> Result<u64, String> {
 pub fn small_count(text: &str) -> Result<u32, String> {
     let n = count(text)?;
     u32::try_from(n).map_err(|_| format!("'{text}' is too large; give at most {}", u32::MAX))
+}
+
+/// How many probes a search may take: 1 to 1000.
+///
+/// # Errors
+/// Anything else.
+pub fn probes(text: &str) -> Result<u32, String> {
+    small_count(text)
+        .ok()
+        .filter(|probes| *probes <= 1000)
+        .ok_or_else(|| format!("'{text}' is not a number of probes; give 1 to 1000"))
 }
 
 /// A whole number from 0 that fits 32 bits.

@@ -9,7 +9,7 @@ use phasegate_runtime::config::{EndpointType, ExportLevel, InputFormat};
 use phasegate_runtime::secret::Secret;
 
 use super::gate::{GateArgs, TelemetryArgs};
-use super::parse::{self, OutputLength, Steps};
+use super::parse::{self, Levels, OutputLength};
 
 /// Examples, at the end of the help.
 pub const EXAMPLES: &str = "\
@@ -22,6 +22,8 @@ Examples:
       Poisson arrivals at 20 requests per second for a minute
   phasegate run -u http://127.0.0.1:8000 -c 1,2,4,8,16 -d 30s --warmup-request-count 16
       A sweep: a phase for each concurrency, a table of all, and the knee
+  phasegate run -u http://127.0.0.1:8000 --request-rate 1..100 --slo 'ttft:p99:200 tpot:p95:50'
+      Searches for the highest rate that holds, a phase and two gates for each probe
   phasegate run --config bench.yaml --dry-run
       Prints the plan of a file and sends nothing
 
@@ -100,14 +102,14 @@ pub struct EndpointArgs {
 #[command(next_help_heading = "Load")]
 pub struct LoadArgs {
     /// Requests in flight at a time; with --request-rate, the most there may be. Several, as
-    /// 1,2,4,8, are a sweep: a phase each [default: 1 without a rate]
+    /// 1,2,4,8, are a sweep: a phase each; 1..64 is the range of --slo [default: 1 without a rate]
     #[arg(long, short, value_name = "N", aliases = ["max-concurrency"],
           value_parser = parse::concurrencies)]
-    pub concurrency: Option<Steps<u32>>,
+    pub concurrency: Option<Levels<u32>>,
     /// Requests per second, whether or not earlier ones are answered; or inf, all at once. Several,
-    /// as 5,10,20, are a sweep: a phase each
+    /// as 5,10,20, are a sweep: a phase each; 1..100 is the range of --slo
     #[arg(long, value_name = "RATE", aliases = ["rate"], value_parser = parse::rates)]
-    pub request_rate: Option<Steps<f64>>,
+    pub request_rate: Option<Levels<f64>>,
     /// How arrivals at a rate are spaced [default: poisson, or gamma with --burstiness]
     #[arg(long, value_name = "PROCESS", aliases = ["arrival-pattern", "request-rate-mode"])]
     pub arrival: Option<ArrivalArg>,
@@ -237,7 +239,18 @@ pub struct JudgeArgs {
     /// soon as that is certain
     #[arg(long, value_name = "SHARE", value_parser = parse::share)]
     pub max_error_rate: Option<f64>,
-    /// Exit 1 unless every profiling phase's verdict is clean
+    /// Search for the highest rate, or concurrency, of a range LOW..HIGH at which these objectives
+    /// hold: metric:percentile:milliseconds, as ttft:p99:200, and error_rate:share
+    #[arg(long, value_name = "OBJECTIVES", num_args = 1..)]
+    pub slo: Vec<String>,
+    /// The search ends once what failed is no more than this above what held [default: 5%]
+    #[arg(long, hide_short_help = true, value_name = "SHARE", value_parser = parse::share)]
+    pub slo_tolerance: Option<f64>,
+    /// The most probes that the search takes, each a phase [default: 16]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = parse::probes)]
+    pub slo_probes: Option<u32>,
+    /// Exit 1 unless every profiling phase's verdict is clean; of a search, unless a load was found
+    /// that holds and its verdict is clean
     #[arg(long)]
     pub strict: bool,
     /// First measure the client's own floor, against a server that takes no time (about 3 s)

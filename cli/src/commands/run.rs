@@ -5,7 +5,7 @@ use phasegate_runtime::secret::Secret;
 
 use crate::args::RunArgs;
 use crate::args::env::Environment;
-use crate::args::parse::Steps;
+use crate::args::parse::Levels;
 use crate::demo::Demo;
 use crate::exit::{Exit, Usage, complain};
 use crate::output::{plan, print};
@@ -98,9 +98,10 @@ fn demo(args: &mut RunArgs, server: &DemoServer) {
         load.warmup_request_count = Some(8);
     }
     if load.concurrency.is_none() && load.request_rate.is_none() {
-        load.concurrency = Some(Steps(vec![8]));
+        load.concurrency = Some(Levels::Steps(vec![8]));
     }
-    if load.request_count.is_none() && load.duration.is_none() {
+    let searching = !args.judge.slo.is_empty();
+    if load.request_count.is_none() && load.duration.is_none() && !searching {
         load.request_count = Some(100);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use phasegate_core::plan::{PhaseKind, Stage};
+use phasegate_core::search::Objective;
 use phasegate_runtime::secret::Secret;
 use serde_json::{Map, Value as Json};
 
@@ -14,6 +15,7 @@ use super::node::{Entry, Node, Value};
 use super::reader::{Section, Source};
 use crate::args::parse::{self, OutputLength};
 use crate::args::run::{ArrivalArg, EndpointTypeArg, ExportLevelArg, InputFormatArg};
+use crate::args::slo;
 use crate::exit::Usage;
 
 /// A file's content.
@@ -28,6 +30,7 @@ pub struct FileConfig {
     pub telemetry: TelemetrySection,
     pub gate: GateSection,
     pub goodput: Option<BTreeMap<String, f64>>,
+    pub slo: SloSection,
     pub artifacts: ArtifactSection,
     pub limits: LimitSection,
     pub seed: Option<u64>,
@@ -109,6 +112,24 @@ pub struct GateSection {
     pub settle_timeout: Option<Duration>,
 }
 
+/// `slo`.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct SloSection {
+    /// The section is there.
+    pub given: bool,
+    pub objectives: Option<Vec<Objective>>,
+    pub request_rate: Option<(f64, f64)>,
+    pub concurrency: Option<(u32, u32)>,
+    pub max_concurrency: Option<u32>,
+    pub arrival: Option<ArrivalArg>,
+    pub burstiness: Option<f64>,
+    pub requests: Option<u64>,
+    pub grace_period: Option<Duration>,
+    pub tolerance: Option<f64>,
+    pub probes: Option<u32>,
+}
+
 /// `artifacts`.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
@@ -181,6 +202,7 @@ fn read(source: &Source) -> Result<FileConfig, Usage> {
         telemetry: read_telemetry(top.section("telemetry")?)?,
         gate: read_gate(top.section("gate")?)?,
         goodput: read_goodput(&mut top)?,
+        slo: read_slo(top.section("slo")?)?,
         artifacts: read_artifacts(top.section("artifacts")?)?,
         limits: read_limits(top.section("limits")?)?,
         seed: top.parsed("seed", parse::seed)?,
@@ -356,6 +378,30 @@ fn read_goodput(top: &mut Section<'_>) -> Result<Option<BTreeMap<String, f64>>, 
         }
     }
     Ok(Some(limits))
+}
+
+fn read_slo(mut s: Section<'_>) -> Result<SloSection, Usage> {
+    let objectives = match s.texts("objectives")? {
+        Some(texts) => {
+            Some(slo::objectives(&texts.join(" ")).map_err(|e| s.wrong_key("objectives", &e))?)
+        }
+        None => None,
+    };
+    let section = SloSection {
+        given: !s.is_empty(),
+        objectives,
+        request_rate: s.parsed("request_rate", parse::rate_range)?,
+        concurrency: s.parsed("concurrency", parse::concurrency_range)?,
+        max_concurrency: s.parsed("max_concurrency", parse::small_count)?,
+        arrival: s.parsed("arrival", word)?,
+        burstiness: s.parsed("burstiness", parse::positive)?,
+        requests: s.parsed("requests", parse::count)?,
+        grace_period: s.parsed("grace_period", parse::duration)?,
+        tolerance: s.parsed("tolerance", parse::share)?,
+        probes: s.parsed("probes", parse::probes)?,
+    };
+    s.close()?;
+    Ok(section)
 }
 
 fn read_artifacts(mut s: Section<'_>) -> Result<ArtifactSection, Usage> {

@@ -6,6 +6,7 @@ use crate::exit::{Exit, complain};
 
 pub mod plan;
 pub mod progress;
+pub(crate) mod slo;
 mod sweep;
 pub mod tables;
 

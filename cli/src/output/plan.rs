@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use phasegate_core::account::sweep::SweepBy;
 use phasegate_core::plan::{Arrival, ArrivalProcess, PhaseKind, PhasePlan, Stage};
+use phasegate_core::search::SearchPlan;
 use phasegate_runtime::config::{
     EndpointConfig, EndpointType, ExportLevel, GpuConfig, InputConfig, InputFormat, RunConfig,
 };
@@ -19,8 +21,17 @@ pub fn render(resolved: &Resolved, demo: bool) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = head(&mut out, config, demo);
+    let probes: Vec<usize> = config.plan.probes().collect();
     for (index, phase) in config.plan.phases().iter().enumerate() {
-        let _ = phase_lines(&mut out, index, phase);
+        match config.plan.search().filter(|_| probes.contains(&index)) {
+            Some(search) if probes.first() == Some(&index) => {
+                let _ = search_lines(&mut out, index, phase, search, probes.len());
+            }
+            Some(_) => {}
+            None => {
+                let _ = phase_lines(&mut out, index, phase);
+            }
+        }
     }
     let _ = gates_and_telemetry(&mut out, config, demo);
     let _ = tail(&mut out, resolved);
@@ -138,6 +149,33 @@ fn phase_lines(out: &mut String, index: usize, phase: &PhasePlan) -> std::fmt::R
         write!(out, "; ends the run once more than {} % failed", most * 100.0)?;
     }
     writeln!(out)
+}
+
+/// The probes of a search, which are one another's like.
+fn search_lines(
+    out: &mut String,
+    index: usize,
+    phase: &PhasePlan,
+    search: &SearchPlan,
+    probes: usize,
+) -> std::fmt::Result {
+    let (low, high) = (search.low, search.high);
+    let range = match search.by {
+        SweepBy::RequestRate => format!("{low} to {high} requests per second"),
+        SweepBy::Concurrency => format!("{low} to {high} requests at a time"),
+    };
+    let (first, last) = (index + 1, index + probes);
+    writeln!(out, "  {first}. to {last}. at most {probes} probes: {range}")?;
+    let limits = search.objectives.iter().map(|o| format!("{o} within {}{}", o.limit, o.unit()));
+    writeln!(out, "     for the highest with {}", limits.collect::<Vec<_>>().join(", "))?;
+    writeln!(
+        out,
+        "     within {} %; {} requests each, up to {} where those do not decide",
+        search.tolerance * 100.0,
+        search.requests,
+        search.most_requests
+    )?;
+    writeln!(out, "     at its highest: {}", arrival_words(&phase.arrival, false))
 }
 
 fn stage_words(stages: &[Stage]) -> String {

@@ -26,6 +26,9 @@ pub fn render(result: &RunResult, artifacts: Option<&Path>) -> String {
     if let Some(sweep) = &result.sweep {
         let _ = super::sweep::render(&mut out, sweep);
     }
+    if let Some(slo) = &result.slo {
+        let _ = super::slo::render(&mut out, slo);
+    }
     let _ = render_end(&mut out, result, artifacts);
     out
 }

@@ -1,6 +1,6 @@
 //! Flags over environment over file over defaults, checked, as one
 //! [`RunConfig`]. `endpoint` is what is measured, `input` what is sent,
-//! `schedule` when (with `phases`), `telemetry` what is read beside it,
+//! `schedule` when (with `phases` and `slo`), `telemetry` what is read beside it,
 //! [`artifacts`] where it is written; [`url`] takes URLs apart.
 
 pub mod artifacts;
@@ -8,9 +8,12 @@ mod endpoint;
 mod input;
 mod phases;
 mod schedule;
+mod slo;
 mod telemetry;
 pub mod url;
 
+#[cfg(test)]
+mod slo_tests;
 #[cfg(test)]
 mod sweep_tests;
 #[cfg(test)]
@@ -80,6 +83,7 @@ pub fn resolve_with(
         return Err(wrong(args.input.osl.is_some(), "osl", file, "input.osl", problem));
     }
     let plan = schedule::plan(args, env, file, &input)?;
+    let searching = plan.search().is_some();
     let telemetry = telemetry::telemetry(args, env, file, &urls)?;
     let given = args.output.artifact_dir.clone().or_else(|| file.artifacts.dir.clone());
     let export_level = args.output.export_level.or(file.artifacts.export_level);
@@ -107,7 +111,12 @@ pub fn resolve_with(
             .ready_timeout
             .or(file.limits.ready_timeout)
             .unwrap_or(DEFAULT_READY),
-        max_error_rate: args.judge.max_error_rate.or(file.limits.max_error_rate),
+        // In a search it is an objective.
+        max_error_rate: args
+            .judge
+            .max_error_rate
+            .or(file.limits.max_error_rate)
+            .filter(|_| !searching),
         strict: args.judge.strict || file.limits.strict.unwrap_or_default(),
         calibrate: args.judge.calibrate,
     };

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use phasegate_core::plan::{ArrivalProcess, Cancellation, Inputs, PhaseKind, PhaseSpec, PlanError};
 
+use super::slo::Asked;
+use crate::args::parse::Levels;
 use crate::args::run::{ArrivalArg, LoadArgs};
 use crate::config::file::{FileConfig, PhaseSection};
 use crate::exit::Usage;
@@ -84,8 +86,8 @@ fn of_section(section: &PhaseSection) -> Result<PhaseSpec, (&'static str, String
 /// A warm-up, if one is asked for, and one profiling phase, or one for each step
 /// of a sweep.
 fn of_flags(load: &LoadArgs, inputs: &Inputs) -> Result<Vec<PhaseSpec>, Usage> {
-    let rates = load.request_rate.as_ref().map_or(&[][..], |steps| &steps.0);
-    let slots = load.concurrency.as_ref().map_or(&[][..], |steps| &steps.0);
+    let rates = load.request_rate.as_ref().map_or(&[][..], Levels::steps);
+    let slots = load.concurrency.as_ref().map_or(&[][..], Levels::steps);
     if rates.len() > 1 && slots.len() > 1 {
         return Err(Usage::new(
             "--concurrency: --request-rate has several values too, and one run sweeps one of \
@@ -140,16 +142,55 @@ fn of_flags(load: &LoadArgs, inputs: &Inputs) -> Result<Vec<PhaseSpec>, Usage> {
         vec![step(rate, slot)]
     };
     let mut phases = Vec::with_capacity(1 + steps.len());
-    if load.warmup_request_count.is_some() || load.warmup_duration.is_some() {
-        let mut warmup = PhaseSpec::new("warmup", PhaseKind::Warmup);
-        warmup.request_rate = rate;
-        warmup.concurrency = slot.or(rate.is_none().then_some(1));
-        warmup.arrival = base.arrival;
-        warmup.requests = load.warmup_request_count;
-        warmup.duration = load.warmup_duration;
-        phases.push(warmup);
-    }
+    let mut first = base;
+    (first.request_rate, first.concurrency) = (rate, slot.or(rate.is_none().then_some(1)));
+    phases.extend(warmup(load, &first));
     phases.extend(steps);
+    Ok(phases)
+}
+
+/// The warm-up, if one is asked for, with the arrivals of `first`.
+fn warmup(load: &LoadArgs, first: &PhaseSpec) -> Option<PhaseSpec> {
+    if load.warmup_request_count.is_none() && load.warmup_duration.is_none() {
+        return None;
+    }
+    let mut warmup = PhaseSpec::new("warmup", PhaseKind::Warmup);
+    warmup.request_rate = first.request_rate;
+    warmup.concurrency = first.concurrency;
+    warmup.arrival = first.arrival;
+    warmup.requests = load.warmup_request_count;
+    warmup.duration = load.warmup_duration;
+    Some(warmup)
+}
+
+/// The warm-ups of the file, or the one of the flags, then the probes of a search.
+pub(super) fn of_search(
+    load: &LoadArgs,
+    file: &FileConfig,
+    asked: &Asked,
+) -> Result<Vec<PhaseSpec>, Usage> {
+    let mut phases = Vec::new();
+    match (&file.phases, &file.source) {
+        (Some(sections), Some(source)) => {
+            if warmup(load, &asked.first).is_some() {
+                let problem = "the file has phases, and a flag describes a warm-up; remove either \
+                               of them";
+                return Err(source.error("phases", problem));
+            }
+            for (index, section) in sections.iter().enumerate() {
+                if section.kind != PhaseKind::Warmup {
+                    let problem = "a run with objectives (slo) searches, and measures nothing \
+                                   else; make the phase a warm-up, or remove it or the objectives";
+                    return Err(source.error(&format!("phases[{index}].kind"), problem));
+                }
+                phases.push(of_section(section).map_err(|(key, problem)| {
+                    source.error(&format!("phases[{index}].{key}"), &problem)
+                })?);
+            }
+        }
+        (Some(_) | None, _) => phases.extend(warmup(load, &asked.first)),
+    }
+    phases.extend(asked.probes.iter().cloned());
     Ok(phases)
 }
 
@@ -173,7 +214,7 @@ pub(super) fn between_idle(mut phases: Vec<PhaseSpec>, idle: Duration) -> Vec<Ph
 }
 
 /// The arrival process of a word and a shape.
-fn process(
+pub(super) fn process(
     arrival: Option<ArrivalArg>,
     burstiness: Option<f64>,
 ) -> Result<Option<ArrivalProcess>, (&'static str, String)> {

@@ -6,7 +6,7 @@ use phasegate_core::plan::{GatePlan, Inputs, Limits, PhaseKind, RunPlan};
 use phasegate_runtime::config::InputConfig;
 
 use super::telemetry::SHORTEST_INTERVAL;
-use super::{phases, variable, wrong};
+use super::{phases, slo, variable, wrong};
 use crate::args::env::{self, Environment, Variable};
 use crate::args::gate::pair;
 use crate::args::{RunArgs, parse};
@@ -27,8 +27,13 @@ pub(super) fn plan(
         Some(data) => data.inputs(repeat),
         None => Inputs { repeat, ..Inputs::default() },
     };
-    let mut phases = phases::phases(&args.load, file, &inputs)?;
-    let most = args.judge.max_error_rate.or(file.limits.max_error_rate);
+    let asked = slo::asked(args, file)?;
+    let mut phases = match &asked {
+        Some(asked) => phases::of_search(&args.load, file, asked)?,
+        None => phases::phases(&args.load, file, &inputs)?,
+    };
+    // In a search it is an objective: a probe that fails is what it looks for.
+    let most = args.judge.max_error_rate.or(file.limits.max_error_rate).filter(|_| asked.is_none());
     for phase in phases.iter_mut().filter(|phase| phase.kind == PhaseKind::Profiling) {
         phase.max_error_rate = most;
     }
@@ -63,21 +68,29 @@ pub(super) fn plan(
         cancel_grace: limits.cancel_grace.unwrap_or(own.cancel_grace),
     };
     let loaded = phases.clone();
+    let searched = |plan: RunPlan| match &asked {
+        Some(asked) => plan
+            .with_search(asked.search.clone())
+            .map_err(|error| asked.explain(&error, args, file)),
+        None => Ok(plan),
+    };
     let plan = RunPlan::with_inputs(seed, phases, gate, limits, inputs.clone())
         .map_err(|e| phases::explain(&e, file, warmed))?;
+    let plan = searched(plan)?;
     let from = args.telemetry.idle_baseline;
     let Some(idle) = from.or(file.telemetry.idle_baseline) else { return Ok(plan) };
     // The phases with load were found right above: what is wrong now is the idle
     // ones.
     let phases = phases::between_idle(loaded, idle);
-    RunPlan::with_inputs(seed, phases, gate, limits, inputs).map_err(|e| {
+    let plan = RunPlan::with_inputs(seed, phases, gate, limits, inputs).map_err(|e| {
         let problem = if idle.is_zero() {
             "is 0; give a time above 0, or leave it out".to_owned()
         } else {
             format!("{}; {}", e.problem, e.remedy)
         };
         wrong(from.is_some(), "idle-baseline", file, "telemetry.idle_baseline", &problem)
-    })
+    })?;
+    searched(plan)
 }
 
 fn gate(args: &RunArgs, env: &Environment, file: &FileConfig) -> Result<GatePlan, Usage> {

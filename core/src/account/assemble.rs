@@ -10,6 +10,7 @@ use super::reconcile::{Reconciled, reconcile};
 use super::result::{
     ClientResult, PhaseResult, RequestCounts, RunResult, SCHEMA_VERSION, Tool, Verdict,
 };
+use super::slo::{self, slo};
 use super::sweep::sweep;
 use super::verdict::{Finding, Judge, sum_up};
 use super::windows::windows;
@@ -101,7 +102,9 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     let phases = planned.map(|(index, (plan, ledgers))| phase(&judge, index, plan, ledgers));
     let mut phases: Vec<PhaseResult> = phases.collect();
     let client_bound = client::mark(evidence.plan, &facts.client, &mut phases);
-    let sweep = sweep(evidence.plan, &phases);
+    let slo = slo(evidence, &facts.client, &phases);
+    let swept = sweep(evidence.plan, &phases).filter(|_| slo.is_none());
+    slo::take_out(evidence, &mut phases);
     let idle_baseline = take_out(&mut phases);
     for phase in &mut phases {
         phase.efficiency = efficiency(phase);
@@ -121,7 +124,8 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         started_at: facts.started_at,
         finished_at: facts.finished_at,
         config: facts.config,
-        sweep,
+        sweep: swept,
+        slo,
         phases,
         idle_baseline,
         boundaries,

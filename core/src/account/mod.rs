@@ -14,6 +14,7 @@
 //! - [`verdict`]: how far a phase's telemetry can be trusted, in words.
 //! - [`outcome`]: how the run ended, in words.
 //! - [`result`]: `run.json`, as types.
+//! - [`mod@slo`]: what a search for the highest load within objectives came to.
 //! - [`mod@sweep`]: steps of one rate or concurrency, side by side, and the knee.
 //! - [`stats`]: statistics of a series of values, in bounded memory.
 
@@ -31,6 +32,7 @@ pub mod outcome;
 pub mod quantile;
 pub mod reconcile;
 pub mod result;
+pub mod slo;
 pub mod source;
 pub mod stats;
 pub mod sweep;

@@ -14,6 +14,7 @@ pub use energy::{
 use series::maybe_whole;
 pub use series::{Delta, GaugeStats, Maybe, Moved, Quantile, ServerMetric, WindowMetric};
 
+pub use super::slo::SloResult;
 pub use super::sweep::SweepResult;
 use crate::engines::Unit;
 use crate::id::{PhaseId, ServiceId};
@@ -46,6 +47,10 @@ pub struct RunResult {
     /// absent where there are not two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepResult>,
+    /// The search for the highest load that keeps its objectives; absent where the
+    /// run is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloResult>,
     /// Idle power before and after the run; absent where it was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_baseline: Option<IdleBaseline>,

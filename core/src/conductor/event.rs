@@ -116,6 +116,8 @@ pub enum ConductorEvent {
         phase: u16,
         /// Its load, in words.
         load: String,
+        /// How many requests it is to send.
+        requests: u64,
     },
     /// A probe was judged.
     Probed {

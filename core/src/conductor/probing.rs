@@ -129,7 +129,11 @@ impl Conductor {
             outcome: None,
             reasons: Vec::new(),
         });
-        let event = ConductorEvent::Probing { phase: phase.index, load: words(by, probe) };
+        let event = ConductorEvent::Probing {
+            phase: phase.index,
+            load: words(by, probe),
+            requests: probe.requests,
+        };
         out.push(ConductorEffect::Event(event));
         Turn::Begin
     }

@@ -19,8 +19,8 @@ pub mod member;
 
 pub use body::{
     BaselineAck, BaselineKind, BaselineRequest, CreditsComplete, DomainResult, DomainSummary,
-    GateCommand, GateGranted, GateRefusal, Heartbeat, Message, PhaseCounts, PhaseProgress,
-    MeasureProbe, ProfileFinish, Register, ServiceStatus, ShutdownReason, Tally,
+    GateCommand, GateGranted, GateRefusal, Heartbeat, MeasureProbe, Message, PhaseCounts,
+    PhaseProgress, ProfileFinish, Register, ServiceStatus, ShutdownReason, Tally,
 };
 pub use boundary::{
     BoundaryOutcome, CollectError, CollectErrorKind, CollectorOutcome, CollectorStatus,

@@ -98,7 +98,8 @@ impl PhasePlan {
 }
 
 fn check(search: &SearchPlan) -> Result<(), PlanError> {
-    let wrong = |key: &str, problem: String, remedy: &str| Err(PlanError::new(key, problem, remedy));
+    let wrong =
+        |key: &str, problem: String, remedy: &str| Err(PlanError::new(key, problem, remedy));
     if search.objectives.is_empty() {
         return wrong("slo", "has no objective".to_owned(), "give one, e.g. ttft:p99:200");
     }

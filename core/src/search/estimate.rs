@@ -82,7 +82,8 @@ impl Estimate {
     /// The estimate of the share of `sent` requests that were not answered.
     pub(crate) fn of_failures(unanswered: u64, sent: u64) -> Self {
         let (low, high) = interval::share(unanswered, sent);
-        let value = if sent == 0 { Point::Open } else { Point::At(unanswered as f64 / sent as f64) };
+        let value =
+            if sent == 0 { Point::Open } else { Point::At(unanswered as f64 / sent as f64) };
         Self { samples: sent, unanswered, value, low: Point::At(low), high: Point::At(high) }
     }
 }

@@ -62,7 +62,12 @@ pub fn ranks(percentile: Percentile, n: u64) -> (Option<u64>, Option<u64>) {
     // than the tail.
     let outside = |weights: &mut dyn Iterator<Item = &f64>| {
         let mut sum = 0.0;
-        weights.take_while(|weight| { sum += **weight; sum <= tail }).count() as u64
+        weights
+            .take_while(|weight| {
+                sum += **weight;
+                sum <= tail
+            })
+            .count() as u64
     };
     // P(B ≤ r − 1) ≤ tail: r is the number of values 0 … r − 1.
     let r = first + outside(&mut weights.iter());

@@ -61,9 +61,8 @@ impl Percentile {
 impl FromStr for Percentile {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("'{text}' is not a percentile; give p50, p99, p99.9: above 0 and below 100")
-        };
+        let wrong =
+            || format!("'{text}' is not a percentile; give p50, p99, p99.9: above 0 and below 100");
         let number = text.strip_prefix(['p', 'P']).ok_or_else(wrong)?;
         let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

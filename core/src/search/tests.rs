@@ -66,9 +66,8 @@ fn the_ends_of_the_range_are_probed_and_end_the_search() {
 #[test]
 fn a_probe_that_is_not_decided_is_repeated_with_more_requests_and_then_counts_as_not_held() {
     let plan = plan(SweepBy::RequestRate, 1.0, 2.0, 1.0);
-    let (search, done, end) = run(&plan, 16, |probe| {
-        if probe.value > 1.0 { Outcome::Undecided } else { Outcome::Held }
-    });
+    let (search, done, end) =
+        run(&plan, 16, |probe| if probe.value > 1.0 { Outcome::Undecided } else { Outcome::Held });
     let requests: Vec<u64> = done.iter().map(|(probe, _)| probe.requests).collect();
     assert_eq!(requests, [20, 20, 40, 80]);
     assert_eq!((search.held(), search.not_held(), end), (Some(1.0), Some(2.0), End::Found));
@@ -200,12 +199,10 @@ fn an_objective_holds_or_fails_only_with_its_whole_interval() {
     let of = limit("request_latency", Some("p90"), 1.0);
     let e = estimated(&of, values(), 0);
     assert_eq!((e.low, e.value, e.high), (Point::At(881.0), Point::At(900.0), Point::At(919.0)));
-    assert_eq!([at(880.0), at(881.0), at(918.0), at(919.0)], [
-        Outcome::Failed,
-        Outcome::Undecided,
-        Outcome::Undecided,
-        Outcome::Held
-    ]);
+    assert_eq!(
+        [at(880.0), at(881.0), at(918.0), at(919.0)],
+        [Outcome::Failed, Outcome::Undecided, Outcome::Undecided, Outcome::Held]
+    );
 }
 
 #[test]
@@ -250,7 +247,8 @@ fn a_probe_without_its_evidence_or_with_load_that_came_late_is_not_shown_to_hold
 
 #[test]
 fn percentiles_read_back_and_say_how_many_samples_they_need() {
-    for (text, fewest) in [("p50", 20), ("p90", 100), ("p99", 1000), ("p99.9", 10_000), ("p1", 1000)]
+    for (text, fewest) in
+        [("p50", 20), ("p90", 100), ("p99", 1000), ("p99.9", 10_000), ("p1", 1000)]
     {
         let percentile: Percentile = text.parse().unwrap();
         assert_eq!((percentile.to_string().as_str(), percentile.fewest_samples()), (text, fewest));

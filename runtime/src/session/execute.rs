@@ -468,6 +468,7 @@ impl Run {
             engine: Arc::clone(&engine),
             meter: self.meter.clone(),
             active: Vec::new(),
+            first_probe: plan.probes().next().and_then(|p| p.try_into().ok()).unwrap_or(0),
         };
         let heart = self.meter.beat();
         let conductor = self.spawn::<Conductor, _>(machine, spec, |local| {

@@ -7,6 +7,7 @@ use phasegate_core::conductor::{Conductor, ConductorEffect, ConductorEvent};
 use phasegate_core::controller::{Controller, ControllerEffect, ControllerEvent};
 use phasegate_core::ledger::{Ledger, LedgerEffect};
 use phasegate_core::readiness::{Readiness, ReadinessEffect, ReadinessInput};
+use phasegate_core::search::Outcome;
 use phasegate_core::time::Tick;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -75,6 +76,8 @@ pub struct ConductorExecutor {
     pub meter: Meter,
     /// Phases that the progress display still has to be told about.
     pub active: Vec<u16>,
+    /// The first phase that is a probe of a search.
+    pub first_probe: u16,
 }
 
 impl Executor<Conductor> for ConductorExecutor {
@@ -99,6 +102,11 @@ impl Executor<Conductor> for ConductorExecutor {
 }
 
 impl ConductorExecutor {
+    /// The number of the probe whose phase this is, from 1.
+    fn probe(&self, phase: u16) -> u16 {
+        phase.saturating_sub(self.first_probe) + 1
+    }
+
     fn event(&mut self, now: Tick, event: ConductorEvent) {
         tracing::debug!(?event, "conductor");
         match event {
@@ -137,6 +145,21 @@ impl ConductorExecutor {
             }
             ConductorEvent::WrittenOff { credits, .. } => {
                 self.live.note(format!("{credits} requests never came back and were written off"));
+            }
+            ConductorEvent::Probing { phase, load, requests } => {
+                self.live.change(usize::from(phase), |view| view.requests = Some(requests));
+                self.live.note(format!("probe {}: {load}", self.probe(phase)));
+            }
+            ConductorEvent::Probed { phase, outcome, reasons } => {
+                let words = match outcome {
+                    Outcome::Held => "holds",
+                    Outcome::Failed => "does not hold",
+                    Outcome::Undecided => "is not decided",
+                    Outcome::NotShown => "is not shown to hold",
+                };
+                let why = if reasons.is_empty() { String::new() } else { ": ".to_owned() };
+                let (probe, reasons) = (self.probe(phase), reasons.join("; "));
+                self.live.note(format!("probe {probe} {words}{why}{reasons}"));
             }
             ConductorEvent::Cancelling => {
                 self.live.note("cancelling; what was measured is being kept");

@@ -25,6 +25,8 @@ struct Inner {
 pub struct PhaseView {
     /// Its requests.
     pub counts: PhaseCounts,
+    /// How many it is to send, where a search has decided that.
+    pub requests: Option<u64>,
     /// When it started.
     pub start: Option<Tick>,
     /// When nothing of it was in flight any more.

@@ -92,6 +92,7 @@ pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
         config: serde_json::Value::Null,
         phases: vec![phase],
         sweep: None,
+        slo: None,
         idle_baseline: None,
         boundaries: vec![boundary(Start), boundary(End)],
         windows: vec![],

@@ -208,6 +208,7 @@ impl Common {
             engine: Arc::new(engine),
             meter: Meter::default(),
             active: Vec::new(),
+            first_probe: 0,
         };
         let conductor = self.node(machine, spec, (&bus, clock), |local| {
             let _ = returns.set(local.clone());

@@ -140,6 +140,7 @@ pub(crate) fn result() -> RunResult {
         config: serde_json::Value::Null,
         phases: vec![first, second],
         sweep: None,
+        slo: None,
         idle_baseline: Some(idle()),
         boundaries: vec![
             boundary(steady, BaselineKind::Start, &both),

@@ -5,6 +5,7 @@ mod gates;
 mod inputs;
 mod load;
 mod policy;
+mod probing;
 mod property;
 mod rig;
 mod run;

@@ -53,6 +53,7 @@ pub fn render(result: &RunResult, series: &Series) -> String {
     page.push_str(&sections::head::render(result));
     page.push_str(&sections::summary::render(result));
     page.push_str(&sections::sweep::render(result));
+    page.push_str(&sections::slo::render(result));
     page.push_str(&sections::course::render(result, series));
     page.push_str(&sections::gpus::render(result, series));
     page.push_str(&sections::server::render(result));

@@ -2,6 +2,7 @@
 //!
 //! - [`head`]: what was measured, how it ended and why.
 //! - [`summary`]: a line a phase; each phase's verdict in words.
+//! - [`slo`]: the probes of a search, and its answer.
 //! - [`sweep`]: the steps of a sweep, side by side.
 //! - [`course`]: what happened when: timeline, latency, distribution.
 //! - [`gpus`]: power and energy.
@@ -15,6 +16,7 @@ pub(super) mod gpus;
 pub(super) mod head;
 pub(super) mod server;
 pub(super) mod setup;
+pub(super) mod slo;
 pub(super) mod summary;
 pub(super) mod sweep;
 
