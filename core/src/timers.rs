@@ -6,7 +6,7 @@ use crate::machine::Deadline;
 use crate::time::Tick;
 
 /// How many timer kinds a machine can have.
-pub const SLOTS: usize = 8;
+pub const SLOTS: usize = 9;
 
 /// Names the timers of a machine.
 pub trait TimerKey: Copy + Eq + Debug + 'static {
@@ -32,6 +32,7 @@ pub struct TimerTable<K> {
 
 impl<K: TimerKey> Default for TimerTable<K> {
     fn default() -> Self {
+        const { assert!(K::ALL.len() <= SLOTS, "a machine with more timers than slots") };
         Self { slots: [None; SLOTS], key: core::marker::PhantomData }
     }
 }

@@ -19,6 +19,8 @@ use phasegate_core::message::{
     ProfileFinish, ReleasedBy, ShutdownReason,
 };
 
+use phasegate_core::search::Outcome;
+
 use crate::trace::{Call, Step};
 
 macro_rules! marks {
@@ -75,6 +77,8 @@ marks! {
     LateReturn = "a credit came back after it was written off, or twice",
     CancelledByPlan = "a request was sent that is to be cancelled",
     BudgetExceeded = "too many requests of a phase failed, and the run was cut short",
+    ProbeHeld = "a probe of a search held",
+    ProbeFailed = "a probe of a search failed",
     FinalisedComplete = "the ledger finalised with every record",
     FinalisedByFallback = "the ledger finalised by the fallback",
     FinalisedByShutdown = "the ledger finalised because the run was shut down",
@@ -383,6 +387,10 @@ impl Observer {
             }
             ConductorEvent::WrittenOff { .. } => self.marks.hit(Mark::WrittenOff),
             ConductorEvent::BudgetExceeded { .. } => self.marks.hit(Mark::BudgetExceeded),
+            ConductorEvent::Probed { outcome, .. } => {
+                self.marks.hit_if(*outcome == Outcome::Held, Mark::ProbeHeld);
+                self.marks.hit_if(*outcome == Outcome::Failed, Mark::ProbeFailed);
+            }
             ConductorEvent::Began { ready: true }
             | ConductorEvent::GateAsked { .. }
             | ConductorEvent::GateRefused { .. }
@@ -390,6 +398,7 @@ impl Observer {
             | ConductorEvent::SendingComplete { .. }
             | ConductorEvent::PhaseComplete { .. }
             | ConductorEvent::PhaseEnded { .. }
+            | ConductorEvent::Probing { .. }
             | ConductorEvent::Cancelling
             | ConductorEvent::CreditsComplete => {}
         }

@@ -110,6 +110,11 @@ pub enum ConductorEvent {
         /// The phase.
         phase: u16,
     },
+    /// The run is being cancelled.
+    Cancelling,
+    /// Every phase is over.
+    CreditsComplete,
+    // The last ones: a journal holds digests of the events by their places.
     /// A phase is the next probe of a search.
     Probing {
         /// The phase.
@@ -128,10 +133,6 @@ pub enum ConductorEvent {
         /// Why it did not hold.
         reasons: Vec<String>,
     },
-    /// The run is being cancelled.
-    Cancelling,
-    /// Every phase is over.
-    CreditsComplete,
 }
 
 /// Why the conductor wants to be woken.

@@ -184,7 +184,9 @@ fn the_interval_of_a_share_is_wilson_s() {
 
 fn estimated(of: &Objective, values: impl IntoIterator<Item = f64>, unanswered: u64) -> Estimate {
     let mut series = Series::default();
-    values.into_iter().for_each(|value| drop(series.push(value)));
+    for value in values {
+        assert!(series.push(value));
+    }
     Estimate::of_latency(of, &mut series, unanswered)
 }
 

@@ -16,7 +16,8 @@ const GRANT: Duration = Duration::from_secs(1);
 /// protocol or a limit of the plan, taken at its worst, one after the other:
 /// - the faults' own end, and what they left on its way;
 /// - the barrier, or beginning alone;
-/// - a phase: both gates, its load, its drain;
+/// - a phase: both gates, its load, its drain, and where it is a probe, the ledger's
+///   word on it;
 /// - the join, or leaving alone; a silent conductor is found out before that;
 /// - a heartbeat each way for whoever has not heard the end.
 #[must_use]
@@ -32,10 +33,13 @@ pub fn bound(config: &Config) -> Tick {
     let load: Duration =
         (0..plan.phases().len()).map(|index| phase(plan, index, config.pace.request.1)).sum();
     let silence = limits.heartbeat * limits.heartbeat_misses;
+    // The ledger may be waited for after each probe of a search.
+    let measuring =
+        limits.credits_complete_fallback * u32::try_from(plan.probes().count()).unwrap_or(u32::MAX);
     let leaving = limits.credits_complete_fallback + SHUTDOWN_SLACK.max(JOIN_MARGIN) + silence;
     let goodbye = limits.heartbeat * 4 + Duration::from_secs(2);
     let from = faults.calm.max(starts) + Duration::from_nanos(left_over);
-    from + barrier + load + leaving + goodbye
+    from + barrier + load + measuring + leaving + goodbye
 }
 
 /// The longest think time that is drawn.

@@ -14,6 +14,7 @@ use phasegate_core::setup::Settings;
 use phasegate_core::time::Tick;
 
 use super::dice::{CONFIGURATION, Dice, INPUTS};
+use super::searches;
 use crate::faults::{Faults, Kinds, swarm};
 
 const MS: u64 = 1_000_000;
@@ -131,7 +132,12 @@ impl Config {
         let horizon = dice.skewed(20 * MS, 60_000 * MS);
         let mut faults = swarm::draw(dice, request.faults, collectors, horizon);
         faults.calm = faults.calm.min(request.calm);
-        let plan = RunPlan::with_inputs(request.seed, phases, gate, limits, inputs)?;
+        let plan = match searches::draw(request, &pace) {
+            Some((search, phases)) => {
+                RunPlan::new(request.seed, phases, gate, limits)?.with_search(search)?
+            }
+            None => RunPlan::with_inputs(request.seed, phases, gate, limits, inputs)?,
+        };
         Ok(Self::new(plan, collectors, interval, faults, pace))
     }
 
@@ -372,6 +378,9 @@ impl fmt::Display for Config {
         }
         if !self.plan.inputs().is_empty() {
             writeln!(f, "inputs {:?}", self.plan.inputs())?;
+        }
+        if let Some(search) = self.plan.search() {
+            writeln!(f, "search {search:?}")?;
         }
         writeln!(f, "gate {:?}", self.plan.gate())?;
         writeln!(f, "limits {:?}", self.plan.limits())?;

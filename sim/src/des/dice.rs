@@ -12,6 +12,8 @@ pub struct Dice(ChaCha8Rng);
 pub(crate) const CONFIGURATION: u64 = 1;
 /// The draws of its input.
 pub(crate) const INPUTS: u64 = 3;
+/// The draws of its search.
+pub(crate) const SEARCHES: u64 = 4;
 /// The draws of the run itself.
 pub(crate) const RUN: u64 = 2;
 

@@ -5,7 +5,7 @@
 //! here waits for anything, so a run takes microseconds.
 //!
 //! - [`config`]: what a seed means. [`dice`]: its draws. [`scenario`]: named
-//!   configurations.
+//!   configurations. `searches`: runs that search for the highest load.
 //! - `world`, `happen`: the machines and the one event queue (`queue`); `bus`,
 //!   `load`, `source`: models of what lies around them.
 //! - `watch`: who watches; [`status`]: the trace, a line a step.
@@ -23,6 +23,7 @@ mod load;
 mod queue;
 pub mod run;
 pub mod scenario;
+mod searches;
 pub mod shrink;
 pub(crate) mod source;
 pub mod status;

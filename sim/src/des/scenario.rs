@@ -3,10 +3,13 @@
 
 use core::time::Duration;
 
+use phasegate_core::account::sweep::SweepBy;
 use phasegate_core::plan::{GatePlan, Limits, PhaseKind, PhaseSpec, PlanError, RunPlan};
+use phasegate_core::search::SearchPlan;
 use phasegate_core::time::Tick;
 
 use super::config::{Config, Pace};
+use super::searches;
 use crate::faults::{Class, Ending, Fate, Faults, Kind, Kinds, Life, Targeted, When};
 use crate::marks::Mark;
 
@@ -32,6 +35,7 @@ struct Stage {
     interval: Duration,
     faults: Faults,
     pace: Pace,
+    search: Option<SearchPlan>,
 }
 
 const MS: u64 = 1_000_000;
@@ -185,6 +189,21 @@ pub const ALL: &[Scenario] = &[
             stage.faults.calm = Tick::from_millis(60_000);
         },
     },
+    Scenario {
+        name: "search-holds",
+        about: "every probe of a search holds: it ends at the top of the range, the rest is skipped",
+        mark: Some(Mark::ProbeHeld),
+        arrange: |stage| stage.search(60_000.0),
+    },
+    Scenario {
+        name: "search-fails",
+        about: "the first probe of a search fails, after questions to the ledger were lost",
+        mark: Some(Mark::ProbeFailed),
+        arrange: |stage| {
+            stage.search(0.5);
+            stage.faults.targeted.push(lose(Class::Probe, None, 0, 3));
+        },
+    },
 ];
 
 /// The scenario of this name.
@@ -201,8 +220,11 @@ impl Scenario {
     pub fn config(&self, seed: u64) -> Result<Config, PlanError> {
         let mut stage = Stage::new();
         (self.arrange)(&mut stage);
-        let Stage { phases, gate, limits, collectors, interval, faults, pace } = stage;
-        let plan = RunPlan::new(seed, phases, gate, limits)?;
+        let Stage { phases, gate, limits, collectors, interval, faults, pace, search } = stage;
+        let mut plan = RunPlan::new(seed, phases, gate, limits)?;
+        if let Some(search) = search {
+            plan = plan.with_search(search)?;
+        }
         Ok(Config::new(plan, collectors, interval, faults, pace))
     }
 }
@@ -234,6 +256,15 @@ impl Stage {
             interval: Duration::from_millis(333),
             faults: Faults::none(collectors),
             pace: Pace::BRISK,
+            search: None,
         }
+    }
+
+    /// The warm-up, then a search by the median of the latency, in milliseconds.
+    fn search(&mut self, limit: f64) {
+        let search = searches::plan(SweepBy::Concurrency, limit, 1.0, 1);
+        self.phases.truncate(1);
+        self.phases.extend(searches::probe_phases(&search, 6));
+        self.search = Some(search);
     }
 }

@@ -158,6 +158,8 @@ impl Laws {
             | ConductorEvent::SendingComplete { .. }
             | ConductorEvent::WrittenOff { .. }
             | ConductorEvent::BudgetExceeded { .. }
+            | ConductorEvent::Probing { .. }
+            | ConductorEvent::Probed { .. }
             | ConductorEvent::Cancelling
             | ConductorEvent::CreditsComplete => {}
         }

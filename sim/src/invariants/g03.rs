@@ -77,6 +77,8 @@ impl GateReleases {
             | ConductorEvent::PhaseComplete { .. }
             | ConductorEvent::BudgetExceeded { .. }
             | ConductorEvent::PhaseEnded { .. }
+            | ConductorEvent::Probing { .. }
+            | ConductorEvent::Probed { .. }
             | ConductorEvent::Cancelling
             | ConductorEvent::CreditsComplete => {}
         }

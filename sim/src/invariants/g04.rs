@@ -111,6 +111,8 @@ impl Invariant for NoOverlap {
                     | ConductorEvent::WrittenOff { .. }
                     | ConductorEvent::PhaseComplete { .. }
                     | ConductorEvent::BudgetExceeded { .. }
+                    | ConductorEvent::Probing { .. }
+                    | ConductorEvent::Probed { .. }
                     | ConductorEvent::Cancelling
                     | ConductorEvent::CreditsComplete => {}
                 },

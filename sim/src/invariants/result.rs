@@ -10,6 +10,7 @@ use phasegate_core::account::result::{
 use phasegate_core::controller::report::ControllerReport;
 use phasegate_core::id::ServiceId;
 use phasegate_core::message::{BaselineKind, BoundaryOutcome, CollectorStatus, ReleasedBy};
+use phasegate_core::search::Outcome;
 use phasegate_core::time::Tick;
 
 use super::Violation;
@@ -41,6 +42,7 @@ pub fn check_result(result: &RunResult, controller: &ControllerReport) -> Vec<Vi
     }
     broken
         .extend(outcome(result, controller).map(|what| Violation::new("G13", last(result), what)));
+    broken.extend(searched(result).map(|what| Violation::new("G13", last(result), what)));
     // Where no phase began, nobody had to hand in anything.
     let began = result.phases.iter().any(|phase| phase.start_ns.is_some());
     for (domain, report) in controller.domains.iter().filter(|_| began) {
@@ -56,6 +58,46 @@ pub fn check_result(result: &RunResult, controller: &ControllerReport) -> Vec<Vi
         }
     }
     broken
+}
+
+/// What is wrong with the answer of a search: one that no probe showed, or a number
+/// that decided and is not the one that the phase reports.
+fn searched(result: &RunResult) -> Option<String> {
+    let slo = result.slo.as_ref()?;
+    for probe in &slo.probes {
+        let phase = result.phases.iter().find(|phase| phase.name == probe.phase);
+        for measured in probe.objectives.iter().filter(|m| m.unanswered == 0) {
+            let stats = phase.and_then(|phase| phase.metrics.get(&measured.metric))?;
+            let percentile = measured.percentile.map(|p| p.to_string());
+            let reported = match percentile.as_deref() {
+                Some("p50") => stats.p50,
+                Some("p90") => stats.p90,
+                Some("p95") => stats.p95,
+                Some("p99") => stats.p99,
+                Some(_) | None => measured.value,
+            };
+            if reported != measured.value {
+                let (metric, value) = (&measured.metric, measured.value);
+                return Some(format!(
+                    "{metric} of {} decided at {value:?} and is reported as {reported:?}",
+                    probe.phase
+                ));
+            }
+        }
+    }
+    let answer = slo.answer?;
+    let shown = slo.probes.iter().any(|probe| {
+        let within =
+            slo.objectives.iter().zip(&probe.objectives).all(|(objective, measured)| {
+                measured.high.is_some_and(|high| high <= objective.limit)
+            });
+        probe.value == answer
+            && probe.outcome == Some(Outcome::Held)
+            && probe.verdict != Verdict::Contaminated
+            && probe.objectives.len() == slo.objectives.len()
+            && within
+    });
+    (!shown).then(|| format!("the search answers {answer}, which no probe shows"))
 }
 
 /// What is wrong with a line of the reconciliation: a match whose numbers differ

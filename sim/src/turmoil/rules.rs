@@ -195,6 +195,8 @@ impl Bench {
             | ConductorEvent::WrittenOff { .. }
             | ConductorEvent::BudgetExceeded { .. }
             | ConductorEvent::PhaseEnded { .. }
+            | ConductorEvent::Probing { .. }
+            | ConductorEvent::Probed { .. }
             | ConductorEvent::Cancelling
             | ConductorEvent::CreditsComplete => None,
         }
