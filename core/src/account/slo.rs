@@ -157,7 +157,9 @@ fn of_probe(
         client_bound: bound.map(|reasons| !reasons.is_empty()),
         verdict: phase.verdict,
     };
-    probe.reasons.extend(doubt(&probe).map(str::to_owned));
+    if probe.outcome == Some(Outcome::Held) {
+        probe.reasons.extend(doubt(&probe).map(str::to_owned));
+    }
     probe
 }
 

@@ -6,6 +6,10 @@ use super::judge::Outcome;
 use super::plan::SearchPlan;
 use crate::account::sweep::SweepBy;
 
+/// A probe that shows nothing, because the client stood still for a moment or the
+/// ledger was not heard, is repeated at most so many times.
+pub const MOST_REPEATS: u32 = 2;
+
 /// A load to try.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
@@ -45,12 +49,14 @@ pub enum Next {
 /// does not hold (so that a server is not overloaded by more than a factor of
 /// two), then the geometric mean of what held and what did not, until the two are
 /// within the tolerance. A probe that is not decided is repeated with twice the
-/// requests up to their most; then it counts as not held, as does one that shows
-/// nothing.
+/// requests up to their most, and one that shows nothing as it was, up to
+/// [`MOST_REPEATS`] times; then either counts as not held.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
     plan: SearchPlan,
     left: usize,
+    /// Repetitions of the probe at hand that showed nothing.
+    repeats: u32,
     held: Option<f64>,
     not_held: Option<f64>,
     next: Next,
@@ -62,7 +68,7 @@ impl Search {
     pub fn new(plan: &SearchPlan, probes: usize) -> Self {
         let first = Probe { value: plan.low, requests: plan.requests };
         let next = if probes == 0 { Next::End(End::ProbesSpent) } else { Next::Probe(first) };
-        Self { plan: plan.clone(), left: probes, held: None, not_held: None, next }
+        Self { plan: plan.clone(), left: probes, repeats: 0, held: None, not_held: None, next }
     }
 
     /// What to do.
@@ -88,12 +94,21 @@ impl Search {
         let Next::Probe(probe) = self.next else { return };
         self.left = self.left.saturating_sub(1);
         let most = self.plan.most_requests;
-        let again = outcome == Outcome::Undecided && probe.requests < most;
-        if again && self.left > 0 {
-            let requests = probe.requests.saturating_mul(2).min(most);
+        let requests = match outcome {
+            Outcome::Undecided if probe.requests < most => {
+                Some(probe.requests.saturating_mul(2).min(most))
+            }
+            Outcome::NotShown if self.repeats < MOST_REPEATS => {
+                self.repeats += 1;
+                Some(probe.requests)
+            }
+            Outcome::Held | Outcome::Failed | Outcome::Undecided | Outcome::NotShown => None,
+        };
+        if let Some(requests) = requests.filter(|_| self.left > 0) {
             self.next = Next::Probe(Probe { value: probe.value, requests });
             return;
         }
+        self.repeats = 0;
         match outcome {
             Outcome::Held => self.held = Some(probe.value),
             Outcome::Failed | Outcome::Undecided | Outcome::NotShown => {

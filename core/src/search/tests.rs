@@ -73,6 +73,24 @@ fn a_probe_that_is_not_decided_is_repeated_with_more_requests_and_then_counts_as
     assert_eq!((search.held(), search.not_held(), end), (Some(1.0), Some(2.0), End::Found));
 }
 
+#[test]
+fn a_probe_that_shows_nothing_is_repeated_twice_and_then_counts_as_not_held() {
+    let plan = plan(SweepBy::RequestRate, 1.0, 2.0, 1.0);
+    let (search, done, end) = run(&plan, 16, |_| Outcome::NotShown);
+    assert_eq!((done.len(), search.not_held(), end), (3, Some(1.0), End::LowestFailed));
+    let mut hiccup = true;
+    let (search, done, _) =
+        run(
+            &plan,
+            16,
+            |_| {
+                if std::mem::take(&mut hiccup) { Outcome::NotShown } else { Outcome::Held }
+            },
+        );
+    let requests: Vec<u64> = done.iter().map(|(probe, _)| probe.requests).collect();
+    assert_eq!((requests, search.held()), (vec![20, 20, 20], Some(2.0)));
+}
+
 fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::Held),

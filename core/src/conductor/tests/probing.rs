@@ -143,15 +143,23 @@ fn the_ledger_is_asked_again_until_no_record_is_missing() {
 #[test]
 fn a_probe_of_which_nothing_is_heard_is_not_shown_to_hold() {
     for missing in [None, Some(2)] {
-        let (mut rig, question) = measuring();
-        if let Some(missing) = missing {
-            rig.message(measured(question, 5.0, missing));
+        let (mut rig, mut question) = measuring();
+        // It is repeated twice.
+        for probe in 0..3_u16 {
+            if let Some(missing) = missing {
+                rig.message(measured(question, 5.0, missing));
+            }
+            let since = rig.now.0;
+            rig.run_until(since + 10 * S - MS);
+            assert_eq!(rig.conductor.report().search.unwrap().probes.len(), 1 + usize::from(probe));
+            rig.take();
+            rig.run_until(since + 10 * S);
+            load(&mut rig, 2 + probe);
+            question = questions(&mut rig).pop().unwrap_or(question);
         }
-        rig.run_until(10 * S - MS);
-        assert_eq!(rig.conductor.state(), RunState::Running);
-        rig.run_until(10 * S);
         let report = rig.conductor.report().search.unwrap();
-        assert_eq!(report.probes[0].outcome, Some(Outcome::NotShown), "{missing:?}");
+        let outcomes: Vec<_> = report.probes.iter().map(|probe| probe.outcome).collect();
+        assert_eq!(outcomes, [Some(Outcome::NotShown); 3], "{missing:?}");
         assert_eq!(report.end, Some(search::End::LowestFailed));
         assert_eq!(rig.conductor.state(), RunState::Complete);
     }
