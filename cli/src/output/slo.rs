@@ -51,8 +51,11 @@ pub(super) fn render(out: &mut String, slo: &SloResult) -> std::fmt::Result {
         }
     }
     writeln!(out, "{}", table.trim_fmt())?;
-    for probe in slo.probes.iter().filter(|probe| !probe.reasons.is_empty()) {
-        writeln!(out, "  {}: {}", probe.phase, probe.reasons.join("; "))?;
+    for probe in &slo.probes {
+        let why: Vec<&str> = probe.reasons.iter().chain(&probe.doubt).map(String::as_str).collect();
+        if !why.is_empty() {
+            writeln!(out, "  {}: {}", probe.phase, why.join("; "))?;
+        }
     }
     writeln!(out, "  in brackets: intervals of {:.0} % confidence", slo.confidence * 100.0)?;
     writeln!(out, "{}\n", slo.reason)
@@ -106,6 +109,7 @@ pub(crate) mod tests {
                 Some(_) => vec!["p99 of time_to_first_token is above 200 ms".to_owned()],
             },
             client_bound: Some(false),
+            doubt: None,
             verdict: Verdict::Clean,
         }
     }

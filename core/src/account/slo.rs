@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::assemble::Evidence;
-use super::client;
+use super::client::{self, CPU_SHARE};
 use super::result::{ClientResult, PhaseResult, Verdict};
 use super::sweep::SweepBy;
 use crate::plan::PhaseKind;
@@ -53,9 +53,12 @@ pub struct SloProbe {
     pub objectives: Vec<SloMeasured>,
     /// `null` if the search was cut short before it was judged.
     pub outcome: Option<Outcome>,
-    /// Why it did not hold, or does not count.
+    /// Why it did not hold.
     pub reasons: Vec<String>,
     pub client_bound: Option<bool>,
+    /// Why it does not count though it held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     pub verdict: Verdict,
 }
 
@@ -95,7 +98,7 @@ pub fn slo(
     let above = held.map_or(f64::NEG_INFINITY, |probe| probe.value);
     let beyond = probes.iter().filter(decided).filter(|probe| probe.value > above);
     let beyond: Option<&SloProbe> = beyond.min_by(|a, b| a.value.total_cmp(&b.value));
-    let counts = |probe: &&SloProbe| probe.outcome == Some(Outcome::Held) && doubt(probe).is_none();
+    let counts = |probe: &&SloProbe| probe.outcome == Some(Outcome::Held) && probe.doubt.is_none();
     let best = probes.iter().filter(counts).max_by(|a, b| a.value.total_cmp(&b.value));
     let best = best.filter(|_| report.end.is_some());
     let reason = reason(plan, report.end, best, held, beyond);
@@ -134,6 +137,7 @@ fn of_probe(
     let seen = client.phases.iter().find(|seen| seen.name == phase.name);
     let planned = evidence.plan.phases().iter().find(|planned| planned.id == report.phase);
     let bound = planned.and_then(|p| client::bound(p, seen, phase.metrics.get("dispatch_lag")));
+    let busy = seen.and_then(|seen| seen.cpu_share).is_some_and(|share| share >= CPU_SHARE);
     let estimates = report.measured.iter().flat_map(|measured| &measured.estimates);
     let measured = |(objective, estimate): (&Objective, &Estimate)| SloMeasured {
         metric: objective.metric.clone(),
@@ -155,20 +159,24 @@ fn of_probe(
         outcome: report.outcome,
         reasons: report.reasons.clone(),
         client_bound: bound.map(|reasons| !reasons.is_empty()),
+        doubt: None,
         verdict: phase.verdict,
     };
     if probe.outcome == Some(Outcome::Held) {
-        probe.reasons.extend(doubt(&probe).map(str::to_owned));
+        probe.doubt = doubt(phase.verdict, busy).map(str::to_owned);
     }
     probe
 }
 
-/// Why a probe is no evidence, though its numbers held.
-fn doubt(probe: &SloProbe) -> Option<&'static str> {
-    if probe.verdict == Verdict::Contaminated {
-        return Some("its verdict is contaminated: it was not the only load");
+/// Why a probe is no evidence, though its numbers held: it was not the only load,
+/// or the client was too busy to be sure that its load was sent and its answers were
+/// read as they came. A client that stood still for a moment made latencies longer
+/// and not shorter; that its requests were late was judged before.
+fn doubt(verdict: Verdict, busy: bool) -> Option<&'static str> {
+    if verdict == Verdict::Contaminated {
+        return Some("its verdict is contaminated");
     }
-    (probe.client_bound == Some(true)).then_some("the client was the bottleneck")
+    busy.then_some("the client had no CPU left")
 }
 
 /// A value with its unit.
@@ -200,7 +208,7 @@ fn reason(
     };
     let Some(best) = best else {
         if let Some(held) = held {
-            let why = doubt(held).unwrap_or("it is in doubt");
+            let why = held.doubt.as_deref().unwrap_or("it is in doubt");
             return format!("No {what} is shown to hold: held {}, but {why}.", at(Some(held)));
         }
         let why = beyond.map(|probe| probe.reasons.join("; ")).filter(|why| !why.is_empty());

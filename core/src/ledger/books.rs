@@ -11,7 +11,8 @@ use crate::account::stats::{Series, single};
 use crate::id::PhaseId;
 use crate::message::{MeasureProbe, ProfileFinish};
 use crate::record::{ErrorClass, Outcome, RequestRecord};
-use crate::search::{Estimate, Objective, ProbeMeasured};
+use crate::search::interval::ranks;
+use crate::search::{Estimate, Objective, Percentile, ProbeMeasured};
 use crate::time::Tick;
 
 /// One phase's books.
@@ -294,8 +295,10 @@ impl PhaseBooks {
         let missing = missing.saturating_sub(probe.written_off);
         let sent = probe.sent.max(self.counts.sent);
         let failed = sent.saturating_sub(self.counts.completed);
-        let lag = self.series_of("dispatch_lag");
-        let lag_p99_ms = lag.and_then(|lag| lag.stats("ms").p99);
+        let late_ms = self.series_of("dispatch_lag").and_then(|lag| {
+            let (least, _) = ranks(Percentile::P99, lag.count());
+            lag.at_rank(least?)
+        });
         let silent = self.without_first_token;
         let mut estimate = |objective: &Objective| {
             if objective.percentile.is_none() {
@@ -308,7 +311,7 @@ impl PhaseBooks {
             }
         };
         let estimates = objectives.iter().map(&mut estimate).collect();
-        ProbeMeasured { phase: self.phase, missing, lag_p99_ms, estimates }
+        ProbeMeasured { phase: self.phase, missing, late_ms, estimates }
     }
 
     fn series_of(&mut self, name: &str) -> Option<&mut Series> {

@@ -95,9 +95,10 @@ pub struct ProbeMeasured {
     pub phase: PhaseId,
     /// Requests that were sent, may still be heard of, and have no record yet.
     pub missing: u64,
-    /// The 99th percentile of its dispatch lag, in milliseconds.
+    /// The lower end of the interval of the 99th percentile of its dispatch lag, in
+    /// milliseconds: so late at least were a hundredth of the requests.
     #[serde(with = "crate::journal::exact::option")]
-    pub lag_p99_ms: Option<f64>,
+    pub late_ms: Option<f64>,
     /// One for each objective, in their order.
     pub estimates: Vec<Estimate>,
 }

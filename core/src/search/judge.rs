@@ -65,7 +65,7 @@ pub fn probe(
         let why = format!("{} of its requests have no record", measured.missing);
         return (Outcome::NotShown, vec![why]);
     }
-    let late = measured.lag_p99_ms.filter(|lag| sent != Sent::Closed && *lag >= LAG_P99_MS);
+    let late = measured.late_ms.filter(|lag| sent != Sent::Closed && *lag >= LAG_P99_MS);
     if let Some(lag) = late {
         let who = match sent {
             Sent::Capped => "the concurrency cap or the client",

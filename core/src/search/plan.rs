@@ -31,6 +31,9 @@ pub const MOST_GROWTH: u64 = 4;
 pub struct Percentile(u32);
 
 impl Percentile {
+    /// The 99th.
+    pub const P99: Self = Self(99_000);
+
     /// So many thousandths are 100 %.
     const WHOLE: u64 = 100_000;
 

@@ -246,7 +246,7 @@ fn a_probe_without_its_evidence_or_with_load_that_came_late_is_not_shown_to_hold
     let objectives = vec![limit("request_latency", Some("p50"), 10.0)];
     let estimates = vec![estimated(&objectives[0], vec![1.0; 100], 0)];
     let phase = PhaseId(uuid::Uuid::nil());
-    let good = ProbeMeasured { phase, missing: 0, lag_p99_ms: Some(0.1), estimates };
+    let good = ProbeMeasured { phase, missing: 0, late_ms: Some(0.1), estimates };
     let of = |measured: Option<&ProbeMeasured>, sent| {
         let (outcome, reasons) = probe(&objectives, measured, sent);
         assert_eq!(reasons.is_empty(), outcome == Outcome::Held, "{reasons:?}");
@@ -256,7 +256,7 @@ fn a_probe_without_its_evidence_or_with_load_that_came_late_is_not_shown_to_hold
     assert_eq!(of(None, Sent::Open).0, Outcome::NotShown);
     let missing = ProbeMeasured { missing: 1, ..good.clone() };
     assert_eq!(of(Some(&missing), Sent::Open).0, Outcome::NotShown);
-    let late = ProbeMeasured { lag_p99_ms: Some(7.0), ..good.clone() };
+    let late = ProbeMeasured { late_ms: Some(7.0), ..good.clone() };
     let (outcome, why) = of(Some(&late), Sent::Open);
     assert!(outcome == Outcome::NotShown && why.starts_with("the client kept"), "{why}");
     assert!(of(Some(&late), Sent::Capped).1.starts_with("the concurrency cap"));

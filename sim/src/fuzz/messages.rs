@@ -4,10 +4,11 @@ use phasegate_core::id::{Domain, MessageId, PhaseId, ServiceId};
 use phasegate_core::message::{
     BaselineAck, BaselineKind, BaselineRequest, BoundaryOutcome, Capability, CollectError,
     CollectErrorKind, CollectorOutcome, CollectorStatus, CreditsComplete, DomainResult,
-    DomainSummary, Envelope, GateCommand, GateGranted, GateRefusal, Heartbeat, Message,
-    PhaseCounts, PhaseProgress, ProfileFinish, ReadingMark, Register, ReleasedBy, ServiceStatus,
-    ShutdownReason, Tally,
+    DomainSummary, Envelope, GateCommand, GateGranted, GateRefusal, Heartbeat, MeasureProbe,
+    Message, PhaseCounts, PhaseProgress, ProfileFinish, ReadingMark, Register, ReleasedBy,
+    ServiceStatus, ShutdownReason, Tally,
 };
+use phasegate_core::search::{Estimate, Point, ProbeMeasured};
 use phasegate_core::time::Tick;
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ impl Names<'_> {
     }
 
     pub(super) fn message(&self, bytes: &mut Bytes<'_>) -> Message {
-        match bytes.below(15) {
+        match bytes.below(17) {
             0 => Message::Register(register(bytes)),
             1 => Message::Status(status(bytes)),
             2 => Message::Heartbeat(Heartbeat { register: register(bytes), status: status(bytes) }),
@@ -105,6 +106,17 @@ impl Names<'_> {
                 ];
                 Message::Shutdown { reason: bytes.pick(&reasons, ShutdownReason::Unknown) }
             }
+            14 => Message::MeasureProbe(MeasureProbe {
+                phase: self.phase(bytes),
+                sent: bytes.number(),
+                written_off: bytes.number(),
+            }),
+            15 => Message::ProbeMeasured(Box::new(ProbeMeasured {
+                phase: self.phase(bytes),
+                missing: bytes.number(),
+                late_ms: bytes.flag().then(|| bytes.number() as f64),
+                estimates: (0..bytes.below(4)).map(|_| estimate(bytes)).collect(),
+            })),
             _ => Message::Unknown,
         }
     }
@@ -229,4 +241,13 @@ pub(super) fn error(bytes: &mut Bytes<'_>) -> CollectError {
         CollectErrorKind::Disabled,
     ];
     CollectError::new(bytes.pick(&kinds, CollectErrorKind::Other), bytes.text())
+}
+
+fn estimate(bytes: &mut Bytes<'_>) -> Estimate {
+    let mut point = || {
+        let value = Point::At(bytes.number() as f64 / 8.0);
+        bytes.pick(&[value, Point::Unanswered, Point::Open], value)
+    };
+    let (value, low, high) = (point(), point(), point());
+    Estimate { samples: bytes.number(), unanswered: bytes.number(), value, low, high }
 }

@@ -40,6 +40,7 @@ fn probe(value: f64, outcome: Outcome) -> SloProbe {
             }
         },
         client_bound: Some(false),
+        doubt: None,
         verdict: Verdict::Clean,
     }
 }
@@ -48,7 +49,8 @@ fn probe(value: f64, outcome: Outcome) -> SloProbe {
 fn the_answer_is_one_line_that_says_why() {
     let (held, failed) = (probe(42.5, Outcome::Held), probe(44.6, Outcome::Failed));
     let lowest = probe(1.0, Outcome::Failed);
-    let busy = SloProbe { client_bound: Some(true), ..held.clone() };
+    let doubt = doubt(Verdict::Clean, true).map(str::to_owned);
+    let busy = SloProbe { doubt, ..held.clone() };
     let say = |end, best, held, beyond| reason(&plan(), end, best, held, beyond);
     let (h, f) = (Some(&held), Some(&failed));
     let lines = [
@@ -65,10 +67,9 @@ fn the_answer_is_one_line_that_says_why() {
 }
 
 #[test]
-fn a_contaminated_verdict_or_a_busy_client_is_no_evidence() {
-    let held = probe(5.0, Outcome::Held);
-    assert_eq!(doubt(&held), None);
-    assert!(doubt(&SloProbe { client_bound: Some(true), ..held.clone() }).is_some());
-    assert!(doubt(&SloProbe { verdict: Verdict::Contaminated, ..held.clone() }).is_some());
-    assert_eq!(doubt(&SloProbe { verdict: Verdict::Unsettled, ..held }), None);
+fn a_contaminated_verdict_or_a_client_without_cpu_is_no_evidence() {
+    assert_eq!(doubt(Verdict::Clean, false), None);
+    assert_eq!(doubt(Verdict::Unsettled, false), None);
+    assert!(doubt(Verdict::Clean, true).is_some());
+    assert!(doubt(Verdict::Contaminated, false).is_some());
 }

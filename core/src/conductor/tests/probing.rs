@@ -48,7 +48,7 @@ fn measured(question: MeasureProbe, ms: f64, missing: u64) -> Message {
     Message::ProbeMeasured(Box::new(ProbeMeasured {
         phase: question.phase,
         missing,
-        lag_p99_ms: Some(0.1),
+        late_ms: Some(0.1),
         estimates: vec![estimate],
     }))
 }

@@ -46,7 +46,8 @@ pub(in super::super) fn render(result: &RunResult) -> String {
             None => "cut short",
         };
         cells.push(Cell::Text(outcome.to_owned()));
-        cells.push(Cell::Text(esc(&probe.reasons.join("; "))));
+        let why: Vec<&str> = probe.reasons.iter().chain(&probe.doubt).map(String::as_str).collect();
+        cells.push(Cell::Text(esc(&why.join("; "))));
         cells.push(Cell::Text(badge(&probe.verdict)));
         table.row(cells);
     }
