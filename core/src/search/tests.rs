@@ -143,7 +143,7 @@ proptest! {
         prop_assert!(done.len() <= probes);
         if let Some(held) = search.held() {
             let its = |(probe, _): &&(Probe, Outcome)| probe.value == held;
-            prop_assert_eq!(done.iter().filter(its).next_back().unwrap().1, Outcome::Held);
+            prop_assert_eq!(done.iter().rfind(its).unwrap().1, Outcome::Held);
         }
         if let (Some(held), Some(not_held)) = (search.held(), search.not_held()) {
             prop_assert!(held < not_held);

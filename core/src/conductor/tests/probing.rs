@@ -9,7 +9,7 @@ use crate::conductor::lifecycle::{PhaseState, RunState};
 use crate::conductor::probing::ASK_AGAIN;
 use crate::conductor::{ConductorEffect, ConductorEvent, ConductorInput};
 use crate::id::ServiceId;
-use crate::message::{MeasureProbe, Message};
+use crate::message::{Envelope, MeasureProbe, Message};
 use crate::plan::{GatePlan, Limits, PhaseKind, PhaseSpec, RunPlan};
 use crate::search::{self, Estimate, Objective, Outcome, Point, ProbeMeasured, SearchPlan};
 
@@ -55,12 +55,10 @@ fn measured(question: MeasureProbe, ms: f64, missing: u64) -> Message {
 
 /// The questions to the ledger since the last call.
 fn questions(rig: &mut Rig) -> Vec<MeasureProbe> {
-    let question = |envelope: crate::message::Envelope| match envelope.body {
-        Message::MeasureProbe(question) => {
-            assert_eq!(envelope.to, ServiceId::ledger());
-            Some(question)
-        }
-        _ => None,
+    let question = |envelope: Envelope| {
+        let Message::MeasureProbe(question) = envelope.body else { return None };
+        assert_eq!(envelope.to, ServiceId::ledger());
+        Some(question)
     };
     rig.messages().into_iter().filter_map(question).collect()
 }
