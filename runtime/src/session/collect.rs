@@ -218,7 +218,7 @@ fn describe(
                 Purpose::Periodic => Vec::new(),
                 Purpose::Boundary { .. } => moved(&last, families),
             };
-            Ok(stamp(Some(observe(families)), moved, None))
+            Ok(stamp(Some(Arc::new(observe(families))), moved, None))
         }
     }
 }

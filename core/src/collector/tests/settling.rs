@@ -15,7 +15,7 @@ fn tally(completed: u64, errors: u64) -> Tally {
 }
 
 fn count(family: &str, unit: Unit, value: f64) -> Count {
-    Count { engine: Engine::Vllm, family: family.to_owned(), part: Part::Value, unit, value }
+    Count { engine: Engine::Vllm, family: family.to_owned().into(), part: Part::Value, unit, value }
 }
 
 /// A server that shows so many requests and prompt tokens.
@@ -41,7 +41,7 @@ impl Rig {
     fn came(&mut self, read: u64, seen: Observed, moved: &[&str]) {
         let start = self.began.iter().find(|(r, _)| *r == ReadId(read)).unwrap().1;
         let moved = moved.iter().map(|name| (*name).to_owned()).collect();
-        let stamp = ReadStamp { start, end: self.now, seen: Some(seen), moved, pulse: None };
+        let stamp = ReadStamp { start, end: self.now, seen: Some(std::sync::Arc::new(seen)), moved, pulse: None };
         self.input(CollectorInput::ReadDone { read: ReadId(read), outcome: Ok(stamp) });
     }
 
