@@ -129,8 +129,9 @@ impl Settling {
         moved: &[String],
     ) -> Judgement {
         let running = seen.busy.iter().filter(|(_, value)| *value != 0.0);
-        let busy: Vec<Lack> =
-            running.map(|(gauge, value)| Lack::Busy { gauge: gauge.clone(), value: *value }).collect();
+        let busy: Vec<Lack> = running
+            .map(|(gauge, value)| Lack::Busy { gauge: gauge.clone(), value: *value })
+            .collect();
         let still = before.is_some_and(|before| {
             (before.known, before.others) == (seen.known, seen.others)
                 && before.counts == seen.counts

@@ -41,7 +41,13 @@ impl Rig {
     fn came(&mut self, read: u64, seen: Observed, moved: &[&str]) {
         let start = self.began.iter().find(|(r, _)| *r == ReadId(read)).unwrap().1;
         let moved = moved.iter().map(|name| (*name).to_owned()).collect();
-        let stamp = ReadStamp { start, end: self.now, seen: Some(std::sync::Arc::new(seen)), moved, pulse: None };
+        let stamp = ReadStamp {
+            start,
+            end: self.now,
+            seen: Some(std::sync::Arc::new(seen)),
+            moved,
+            pulse: None,
+        };
         self.input(CollectorInput::ReadDone { read: ReadId(read), outcome: Ok(stamp) });
     }
 
