@@ -142,7 +142,7 @@ fn an_exporter_that_dies_between_start_and_end() {
     let mock = Mock::start(&["--ttft", "200ms", "--itl", "1ms"]);
     let exporter = Mock::start(&[]);
     let metrics = format!("{}/metrics", exporter.url);
-    let line = format!("-n 4 -c 1 --osl 3 --gpu-telemetry none {ROOMY} --server-metrics");
+    let line = format!("-n 15 -c 1 --osl 3 --gpu-telemetry none {ROOMY} --server-metrics");
     let running = mock.load(&line, &[&metrics]);
     running.when("records.jsonl", |text| text.lines().count() >= 1);
     drop(exporter);

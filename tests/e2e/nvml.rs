@@ -68,7 +68,7 @@ fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
     let Some(stub) = Stub::build(&[]) else { return };
     stub.control("gpus=1\n");
     let mock = Mock::start(&["--ttft", "200ms", "--itl", "5ms"]);
-    let line = "-n 6 -c 1 --gate-timeout 30s --settle-timeout 3s";
+    let line = "-n 15 -c 1 --gate-timeout 30s --settle-timeout 3s";
     let running = load(&mock, &stub, line);
     running.when("records.jsonl", |text| text.lines().count() >= 1);
     stub.control("gpus=1\nlost=0\n");
@@ -76,7 +76,7 @@ fn a_gpu_that_is_lost_in_the_middle_is_a_failed_reading() {
     ran.assert_code(0);
     let result = ran.assert_sound();
     let phase = &result["phases"][0];
-    assert_eq!(phase["requests"]["completed"], 6, "the load goes on");
+    assert_eq!(phase["requests"]["completed"], 15, "the load goes on");
     assert_eq!(phase["verdict"], "incomplete");
     let end = boundary(&result, "profiling", "end");
     let collectors = end["collectors"].as_array().unwrap();
@@ -114,8 +114,8 @@ const GPU: &str = "GPU GPU-00000000-0000-0000-0000-000000000000 of nvml";
 fn an_xid_inside_a_phase_is_a_note_of_that_phase_with_its_number_and_time() {
     let Some(stub) = Stub::build(&[]) else { return };
     let mock = Mock::start(&["--ttft", "200ms", "--itl", "1ms"]);
-    let running = load(&mock, &stub, "-n 6 -c 1 --warmup-request-count 2 --osl 3");
-    // Of the measured phase one is back, and five are to come.
+    let running = load(&mock, &stub, "-n 15 -c 1 --warmup-request-count 2 --osl 3");
+    // Of the measured phase one is back, and seconds of it are to come.
     running.when("records.jsonl", |text| text.lines().count() >= 3);
     stub.control("events=2\nxid=31\n");
     let ran = running.finish();
@@ -170,7 +170,7 @@ fn an_xid_between_warmup_and_profiling_is_a_note_of_the_run_only() {
 fn a_gpu_that_falls_off_the_bus_leaves_the_xid_that_says_so() {
     let Some(stub) = Stub::build(&[]) else { return };
     let mock = Mock::start(&["--ttft", "200ms", "--itl", "1ms"]);
-    let running = load(&mock, &stub, "-n 6 -c 1 --osl 3 --gate-timeout 30s");
+    let running = load(&mock, &stub, "-n 15 -c 1 --osl 3 --gate-timeout 30s");
     running.when("records.jsonl", |text| text.lines().count() >= 1);
     stub.control("events=1\nlost=0\n");
     let ran = running.finish();
