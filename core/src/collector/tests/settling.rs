@@ -212,6 +212,32 @@ fn families_that_the_table_does_not_know_must_be_still() {
 }
 
 #[test]
+fn a_reading_before_load_is_none_to_compare_with_also_where_the_end_was_lost() {
+    let other = |requests: f64| Observed { others: 2, ..shows(requests, 10.0 * requests) };
+    let mut rig = Rig::quiet();
+    rig.ask_for(0, Start, tally(0, 0));
+    assert_eq!(rig.close(&[other(0.0)]).0, 2);
+    // Load, and an END that nobody hears of.
+    rig.ask_for(1, Start, tally(5, 0));
+    assert_eq!(rig.close(&[other(5.0)]), (2, Some(true), vec![]));
+}
+
+#[test]
+fn a_reading_beside_a_seamless_neighbour_is_none_to_compare_with() {
+    let other = |requests: f64| Observed { others: 2, ..shows(requests, 10.0 * requests) };
+    let mut rig = Rig::quiet();
+    rig.ask_for(0, Start, tally(0, 0));
+    assert_eq!(rig.close(&[other(0.0)]).0, 2);
+    rig.say(Message::BaselineRequest(Box::new(request(0, End, 5_000, 0))));
+    assert!(rig.collector.boundary_open());
+    assert_eq!(rig.close(&[other(5.0)]).0, 1, "settling is not asked for");
+    assert!(!rig.collector.boundary_open());
+    // The neighbour's load, and an END that nobody hears of.
+    rig.ask_for(2, Start, tally(5, 0));
+    assert_eq!(rig.close(&[other(5.0)]), (2, Some(true), vec![]));
+}
+
+#[test]
 fn what_is_not_still_is_named_but_not_what_the_table_knows() {
     let mut rig = Rig::based(0.0, 0.0);
     rig.ask_for(0, End, tally(5, 0));
