@@ -33,6 +33,10 @@ pub struct Reading {
     /// of it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub malformed: Option<Malformed>,
+    /// What GPUs reported since the reading before; a reading that failed has
+    /// them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_events: Vec<GpuEvent>,
     /// The samples.
     #[serde(flatten)]
     pub body: ReadingBody,
@@ -209,6 +213,46 @@ pub struct GpuSample {
     /// for, or they cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<Vec<u32>>,
+}
+
+/// What a GPU reported by itself, between two looks at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuEvent {
+    /// The GPU's UUID.
+    pub uuid: String,
+    /// The look before: it happened after this.
+    #[serde(rename = "from_ns")]
+    pub from: Tick,
+    /// The look that showed it: it happened before this.
+    #[serde(rename = "to_ns")]
+    pub to: Tick,
+    /// It.
+    #[serde(flatten)]
+    pub what: GpuEventKind,
+}
+
+/// What a [`GpuEvent`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GpuEventKind {
+    /// XID errors (<https://docs.nvidia.com/deploy/xid-errors/>).
+    Xid {
+        /// The error's number; `None` where the driver does not know it, and of
+        /// those beyond the first few that differ.
+        number: Option<u64>,
+        /// How many.
+        count: u64,
+    },
+    /// ECC errors of two bits, which are not corrected.
+    DoubleBitEcc {
+        /// How many.
+        count: u64,
+    },
+    /// From `from` on, events of this GPU cannot be seen.
+    Unseen {
+        /// Why.
+        reason: String,
+    },
 }
 
 mod maybe_finite {

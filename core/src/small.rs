@@ -235,7 +235,7 @@ mod tests {
                 match op {
                     0 => prop_assert_eq!(small.insert(key, value), map.insert(key, value)),
                     1 => prop_assert_eq!(small.remove(&key), map.remove(&key)),
-                    _ => {
+                    2..=u8::MAX => {
                         small.insert_if_new(key, || value);
                         map.entry(key).or_insert(value);
                     }

@@ -142,6 +142,7 @@ fn a_value_that_is_not_finite_is_null_in_a_reading_and_reads_as_nan() {
         first_byte: None,
         end: Tick(2),
         malformed: None,
+        gpu_events: Vec::new(),
         body: ReadingBody::Families(vec![Family {
             name: "load".to_owned(),
             kind: FamilyType::Gauge,

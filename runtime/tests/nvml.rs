@@ -9,10 +9,10 @@ use std::time::Duration;
 use nvml_stub::Stub;
 use phasegate_core::Tick;
 use phasegate_core::message::{CollectError, CollectErrorKind};
-use phasegate_core::reading::{GpuSample, PowerKind, ReadingBody};
+use phasegate_core::reading::{GpuEvent, GpuEventKind, GpuSample, PowerKind, ReadingBody};
 use phasegate_runtime::clock::Clock;
-use phasegate_runtime::telemetry::Source;
 use phasegate_runtime::telemetry::nvml::NvmlSource;
+use phasegate_runtime::telemetry::{Source, Taken};
 
 fn open(stub: &Stub) -> Result<NvmlSource, String> {
     NvmlSource::open(Some(stub.path()), Clock::start())
@@ -159,6 +159,150 @@ async fn throttling_errors_and_processes_are_read() {
     assert_eq!(gpu.throttle, ["SW_POWER_CAP", "HW_THERMAL_SLOWDOWN"]);
     assert_eq!(gpu.ecc_uncorrected, Some(3));
     assert_eq!(gpu.processes, Some(vec![1000, 1001]));
+}
+
+/// A reading's events without their times, which are looked at on the way.
+async fn events(source: &NvmlSource, clock: &Clock) -> Vec<(String, GpuEventKind)> {
+    let taken = source.read().await;
+    let event = |GpuEvent { uuid, from, to, what }| {
+        assert!(from < to && to <= taken.end && taken.end <= clock.now(), "{from:?} {to:?}");
+        (uuid, what)
+    };
+    taken.gpu_events.into_iter().map(event).collect()
+}
+
+fn xid(number: u64, count: u64) -> GpuEventKind {
+    GpuEventKind::Xid { number: Some(number), count }
+}
+
+#[tokio::test]
+async fn an_xid_lies_between_the_reading_before_it_and_the_one_that_shows_it() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    // Those from before the source was opened are nobody's.
+    stub.control(&format!("{BASE}events=5\n"));
+    let clock = Clock::start();
+    let source = NvmlSource::open(Some(stub.path()), clock).unwrap();
+    assert_eq!(source.xids_unseen(), None);
+    let before = source.read().await;
+    assert_eq!(before.gpu_events, []);
+    stub.control(&format!("{BASE}events=5\nevents_1=6\nxid=31\n"));
+    let happened = clock.now();
+    let shows = source.read().await;
+    let [event] = shows.gpu_events.as_slice() else { panic!("{:?}", shows.gpu_events) };
+    assert_eq!((event.uuid.as_str(), &event.what), (uuid(1).as_str(), &xid(31, 1)));
+    assert!(before.start <= event.from && event.from <= happened, "{event:?}");
+    assert!(happened <= event.to && event.to <= shows.end, "{event:?}");
+    assert_eq!(events(&source, &clock).await, [], "it is told once");
+    drop(source);
+    while stub.log().last().is_none_or(|last| last != "shutdown") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(stub.log(), ["init", "shutdown"], "nothing was waited for, every set was freed");
+}
+
+#[tokio::test]
+async fn double_bit_ecc_errors_and_unknown_numbers_are_told_apart_from_xids() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    let clock = Clock::start();
+    let source = NvmlSource::open(Some(stub.path()), clock).unwrap();
+    stub.control("events=2\nevent_type=2\n");
+    assert_eq!(events(&source, &clock).await, [(uuid(0), GpuEventKind::DoubleBitEcc { count: 2 })]);
+    stub.control("events=3\nxid=999\n");
+    let unknown = GpuEventKind::Xid { number: None, count: 1 };
+    assert_eq!(events(&source, &clock).await, [(uuid(0), unknown)]);
+}
+
+#[tokio::test]
+async fn a_flood_of_events_is_told_in_a_few_lines_and_over_several_readings() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    let clock = Clock::start();
+    let source = NvmlSource::open(Some(stub.path()), clock).unwrap();
+    stub.control("events=600\nxid_step=1\n");
+    let mut readings = Vec::new();
+    loop {
+        let taken = source.read().await;
+        if taken.gpu_events.is_empty() {
+            break;
+        }
+        readings.push(taken);
+    }
+    let counts = readings.iter().map(|taken| {
+        assert!(taken.gpu_events.len() <= 9, "{:?}", taken.gpu_events);
+        let count = |event: &GpuEvent| match event.what {
+            GpuEventKind::Xid { count, .. } => count,
+            GpuEventKind::DoubleBitEcc { .. } | GpuEventKind::Unseen { .. } => 0,
+        };
+        taken.gpu_events.iter().map(count).sum()
+    });
+    assert_eq!(counts.collect::<Vec<u64>>(), [256, 256, 88]);
+    // What was left over may be as old as what was not.
+    let from = |taken: &Taken| taken.gpu_events[0].from;
+    assert!(readings.iter().all(|taken| from(taken) == from(&readings[0])));
+}
+
+#[tokio::test]
+async fn an_abandoned_reading_takes_no_event_with_it() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    let clock = Clock::start();
+    stub.control(BASE);
+    let source = NvmlSource::open(Some(stub.path()), clock).unwrap();
+    stub.control(&format!("{BASE}events_0=1\n"));
+    let hour = Duration::from_secs(3600);
+    let abandoned = tokio::time::timeout(Duration::from_millis(50), source.read_within(hour));
+    assert!(abandoned.await.is_err());
+    assert_eq!(events(&source, &clock).await, [(uuid(0), xid(79, 1))]);
+}
+
+#[tokio::test]
+async fn a_reading_that_fails_carries_the_xid_that_explains_it() {
+    let Some(stub) = Stub::build(&[]) else { return };
+    let clock = Clock::start();
+    let source = NvmlSource::open(Some(stub.path()), clock).unwrap();
+    assert_eq!(events(&source, &clock).await, []);
+    stub.control("lost=0\nevents=1\n");
+    let taken = source.read().await;
+    assert_eq!(taken.body.unwrap_err().kind, CollectErrorKind::Lost);
+    let whats: Vec<_> = taken.gpu_events.iter().map(|event| &event.what).collect();
+    let [first, GpuEventKind::Unseen { reason }] = whats.as_slice() else { panic!("{whats:?}") };
+    assert_eq!(**first, xid(79, 1));
+    assert!(reason.contains("fell off the bus"), "{reason}");
+    // Of this GPU nothing more is asked.
+    stub.control("events=2\n");
+    assert_eq!(events(&source, &clock).await, []);
+}
+
+#[tokio::test]
+async fn where_events_cannot_be_seen_the_reason_is_said_and_the_rest_is_read() {
+    let cases: [(&[&str], &str, &str); 7] = [
+        (&[], "code_event_types=3", "XID events cannot be seen: "),
+        (&[], "event_types=3", "XID events cannot be seen: this GPU or its driver does not"),
+        (&[], "code_set=999", "XID events cannot be seen: "),
+        (&[], "code_register=3", "XID events cannot be seen: "),
+        (&[], "code_wait=3", "XID events cannot be seen: "),
+        (&["-DWITHOUT_EVENTS"], "", "nvmlDeviceGetSupportedEventTypes"),
+        (&["-DWITHOUT_WAIT"], "", "nvmlEventSetWait_v2"),
+    ];
+    for (defines, control, expected) in cases {
+        let Some(stub) = Stub::build(defines) else { return };
+        stub.control(&format!("{BASE}{control}\n"));
+        let source = open(&stub).unwrap();
+        let unseen = source.xids_unseen().unwrap();
+        assert!(unseen.contains(expected) && !unseen.contains('\n'), "{control}: {unseen}");
+        let taken = source.read().await;
+        assert!(matches!(taken.body, Ok(ReadingBody::Gpus(gpus)) if gpus.len() == 2));
+        let reason = unseen.strip_prefix("XID events cannot be seen: ").unwrap();
+        for (index, event) in (0..).zip(&taken.gpu_events) {
+            let what = GpuEventKind::Unseen { reason: reason.to_owned() };
+            assert_eq!((&event.uuid, event.from, &event.what), (&uuid(index), Tick::ZERO, &what));
+        }
+        assert_eq!(taken.gpu_events.len(), 2);
+        assert_eq!(source.read().await.gpu_events, [], "it is said once");
+        drop(source);
+        while stub.log().last().is_none_or(|last| last != "shutdown") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(stub.log(), ["init", "shutdown"], "{control}");
+    }
 }
 
 #[tokio::test]

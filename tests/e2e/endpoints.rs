@@ -66,7 +66,7 @@ fn a_stream_that_is_cut_before_its_end_is_an_error_in_every_api() {
 
 #[test]
 fn reasoning_and_the_answer_have_their_own_first_token() {
-    let mock = Mock::start(&["--ttft", "5ms", "--itl", "4ms", "--reasoning-tokens", "6"]);
+    let mock = Mock::start(&["--ttft", "5ms", "--itl", "100ms", "--reasoning-tokens", "6"]);
     for kind in ["chat", "responses"] {
         let ran = ask(&mock, kind, &["--osl", "9"]);
         ran.assert_code(0);

@@ -243,7 +243,9 @@ fn an_open_loop_reports_latency_from_the_planned_time() {
     let result = ran.assert_sound();
     let metrics = &result["phases"][0]["metrics"];
     let p99 = |name: &str| metrics[name]["p99"].as_f64().unwrap();
-    assert!(p99("scheduled_latency") > 5.0 * p99("request_latency"), "{metrics:#}");
+    // Of the latencies the middle one: a machine that stalls once does not move it.
+    let latency = metrics["request_latency"]["p50"].as_f64().unwrap();
+    assert!(p99("scheduled_latency") > 5.0 * latency, "{metrics:#}");
     let records = ran.lines("records.jsonl");
     let planned: Vec<u64> = records.iter().map(|r| r["planned_ns"].as_u64().unwrap()).collect();
     let gaps: std::collections::BTreeSet<_> = planned.windows(2).map(|w| w[1] - w[0]).collect();

@@ -58,6 +58,35 @@ impl Mock {
         serde_json::from_str(&body[start..=end]).unwrap()
     }
 
+    /// Starts `phasegate run` against it; `line` is split at spaces, and `more` is
+    /// for what may hold some.
+    pub(crate) fn load(&self, line: &str, more: &[&str]) -> Running {
+        let target = ["-u", &self.url, "-m", "mock"];
+        let line: Vec<_> = line.split_whitespace().collect();
+        start(&[&target[..], &line, more].concat())
+    }
+
+    /// The same, to the end.
+    pub(crate) fn run(&self, line: &str, more: &[&str]) -> Ran {
+        self.load(line, more).finish()
+    }
+
+    /// Load that goes on for longer than any test, once `records` of its phase
+    /// `profiling` are written.
+    pub(crate) fn load_in_the_middle(&self, records: usize, line: &str, more: &[&str]) -> Running {
+        let running = self.load(&format!("-d 600s --osl 5 {line}"), more);
+        running.when("records.jsonl", |text| {
+            let profiling = |line: &&str| line.starts_with("{\"phase\":\"profiling\"");
+            text.lines().filter(profiling).count() > records
+        });
+        running
+    }
+
+    /// The GPUs that it shows, for `--gpu-telemetry`.
+    pub(crate) fn gpus(&self) -> String {
+        format!("dcgm:{}/gpu/metrics", self.url)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         send(&self.child, signal);
     }
@@ -142,6 +171,12 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         send(&self.child, signal);
+    }
+
+    /// Kills it where it is.
+    pub(crate) fn kill(self) -> Ran {
+        self.signal(Signal::KILL);
+        self.finish()
     }
 
     /// Waits until an artifact satisfies `ready`.

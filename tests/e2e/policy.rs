@@ -97,7 +97,8 @@ fn requests_that_are_cancelled_by_plan_leave_the_server_and_are_counted() {
 
 #[test]
 fn one_seed_cancels_the_same_requests() {
-    let mock = Mock::start(&["--ttft", "100ms", "--itl", "0"]);
+    // So long that none is answered before it is cancelled.
+    let mock = Mock::start(&["--ttft", "2s", "--itl", "0"]);
     let cancelled = |seed: &str| {
         let ran = run(&[
             "-u",

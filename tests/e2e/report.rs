@@ -4,10 +4,9 @@
 use std::path::Path;
 use std::process::Output;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Mock, Running, counter, notes, phase, phasegate, run, start};
+use crate::harness::{Mock, Running, counter, notes, phase, phasegate, run};
 
 fn report(dir: &Path) -> Output {
     phasegate(&["report", dir.to_str().unwrap()])
@@ -48,27 +47,8 @@ fn a_run_writes_its_page_and_report_writes_the_same_again_and_leaves_the_result_
 
 /// A run of two phases, in the middle of the second; its first is over.
 fn in_the_middle(mock: &Mock) -> Running {
-    let metrics = format!("dcgm:{}/gpu/metrics", mock.url);
-    let run = start(&[
-        "-u",
-        &mock.url,
-        "-m",
-        "mock",
-        "-c",
-        "4",
-        "-d",
-        "60s",
-        "--osl",
-        "5",
-        "--warmup-request-count",
-        "8",
-        "--gpu-telemetry",
-        &metrics,
-    ]);
-    run.when("records.jsonl", |text| {
-        text.lines().filter(|line| line.starts_with("{\"phase\":\"profiling\"")).count() > 40
-    });
-    run
+    let line = "-c 4 --warmup-request-count 8 --gpu-telemetry";
+    mock.load_in_the_middle(40, line, &[&mock.gpus()])
 }
 
 #[test]
@@ -83,8 +63,7 @@ fn a_killed_run_is_finished_from_its_files() {
     assert!(!dir.join("run.json").exists(), "a run that goes on is not finished by somebody else");
 
     // What the files hold until now is there whatever is in flight to the disk.
-    run.signal(Signal::KILL);
-    let ran = run.finish();
+    let ran = run.kill();
     let dir = ran.path("");
     assert!(!dir.join("run.json").exists());
 
@@ -150,11 +129,9 @@ fn what_is_no_run_is_one_clear_error_and_nothing_is_written() {
 #[test]
 fn the_result_of_another_run_is_not_taken_for_that_of_a_killed_one() {
     let mock = Mock::start(&["--ttft", "10ms", "--itl", "1ms"]);
-    let other = run(&["-u", &mock.url, "-m", "mock", "-n", "4", "--gpu-telemetry", "none"]);
+    let other = mock.run("-n 4 --gpu-telemetry none", &[]);
     other.assert_code(0);
-    let run = in_the_middle(&mock);
-    run.signal(Signal::KILL);
-    let killed = run.finish();
+    let killed = in_the_middle(&mock).kill();
     let dir = killed.path("");
     std::fs::copy(other.path("run.json"), dir.join("run.json")).unwrap();
     let output = report(&dir);

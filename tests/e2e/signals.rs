@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Mock, Ran, boundary, lines, start};
+use crate::harness::{Mock, Ran, boundary, replay, start};
 
 /// Cancelled, in time, with its artifacts.
 fn assert_cancelled(ran: &Ran) -> Value {
@@ -22,7 +22,7 @@ fn assert_cancelled(ran: &Ran) -> Value {
 #[test]
 fn while_waiting_for_the_endpoint() {
     let mock = Mock::start(&["--hazard", "not-ready"]);
-    let run = start(&["-u", &mock.url, "-m", "mock", "-n", "4", "--ready-timeout", "60s"]);
+    let run = mock.load("-n 4 --ready-timeout 60s", &[]);
     run.when("journal.bin", |text| !text.is_empty());
     std::thread::sleep(Duration::from_millis(300));
     run.signal(Signal::INT);
@@ -33,7 +33,7 @@ fn while_waiting_for_the_endpoint() {
 #[test]
 fn while_waiting_at_a_gate() {
     let mock = Mock::start(&["--hazard", "metrics-hang"]);
-    let run = start(&["-u", &mock.url, "-m", "mock", "-n", "4", "--gate-timeout", "60s"]);
+    let run = mock.load("-n 4 --gate-timeout 60s", &[]);
     run.when("journal.bin", |text| text.contains("baseline_request"));
     run.signal(Signal::INT);
     let ran = run.finish();
@@ -45,21 +45,7 @@ fn while_waiting_at_a_gate() {
 #[test]
 fn while_sending() {
     let mock = Mock::start(&["--ttft", "20ms", "--itl", "1ms"]);
-    let run = start(&[
-        "-u",
-        &mock.url,
-        "-m",
-        "mock",
-        "-c",
-        "4",
-        "-d",
-        "60s",
-        "--osl",
-        "5",
-        "--gpu-telemetry",
-        "none",
-    ]);
-    run.when("records.jsonl", |text| text.lines().count() > 8);
+    let run = mock.load_in_the_middle(8, "-c 4 --gpu-telemetry none", &[]);
     run.signal(Signal::INT);
     let ran = run.finish();
     let result = assert_cancelled(&ran);
@@ -74,8 +60,7 @@ fn while_sending() {
 #[test]
 fn while_draining() {
     let mock = Mock::start(&["--ttft", "60s"]);
-    let run =
-        start(&["-u", &mock.url, "-m", "mock", "-c", "2", "-n", "2", "--gpu-telemetry", "none"]);
+    let run = mock.load("-c 2 -n 2 --gpu-telemetry none", &[]);
     run.when("journal.bin", |text| text.contains("sending_complete"));
     run.signal(Signal::TERM);
     let result = assert_cancelled(&run.finish());
@@ -85,7 +70,7 @@ fn while_draining() {
 #[test]
 fn a_second_one_ends_at_once() {
     let mock = Mock::start(&["--ttft", "60s"]);
-    let run = start(&["-u", &mock.url, "-m", "mock", "-c", "2", "-n", "2"]);
+    let run = mock.load("-c 2 -n 2", &[]);
     run.when("journal.bin", |text| text.contains("sending_complete"));
     run.signal(Signal::INT);
     std::thread::sleep(Duration::from_millis(300));
@@ -97,18 +82,14 @@ fn a_second_one_ends_at_once() {
 #[test]
 fn killed_in_the_middle_what_was_written_is_whole() {
     let mock = Mock::start(&["--ttft", "5ms", "--itl", "1ms"]);
-    let run = start(&["-u", &mock.url, "-m", "mock", "-c", "8", "-d", "60s", "--osl", "5"]);
-    run.when("records.jsonl", |text| text.lines().count() > 50);
+    let run = mock.load_in_the_middle(50, "-c 8", &[]);
     run.when("server_metrics.jsonl", |text| text.lines().count() > 2);
-    run.signal(Signal::KILL);
-    let dir = run.dir();
-    let records = lines(&dir.join("records.jsonl"));
-    assert!(records.len() > 50);
-    assert!(lines(&dir.join("server_metrics.jsonl")).len() > 2);
+    let ran = run.kill();
+    assert!(ran.lines("records.jsonl").len() > 50);
+    assert!(ran.lines("server_metrics.jsonl").len() > 2);
     // The journal replays up to its torn tail.
-    let replayed = crate::harness::replay(&dir);
+    let replayed = replay(&ran.path(""));
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
-    run.finish();
 }
 
 #[test]

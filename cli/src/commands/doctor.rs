@@ -29,9 +29,17 @@ const FLOOR_US: f64 = 5_000.0;
 /// The most of an answer that is read.
 const ANSWER_LIMIT: u64 = 256 * 1024;
 
-/// Loads NVML, from the given path if there is one, and counts its GPUs; the
-/// error is one sentence.
-pub type NvmlProbe = dyn Fn(Option<&Path>) -> Result<u32, String>;
+/// Loads NVML, from the given path if there is one; the error is one sentence.
+pub type NvmlProbe = dyn Fn(Option<&Path>) -> Result<NvmlFound, String>;
+
+/// What NVML shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NvmlFound {
+    /// How many GPUs.
+    pub gpus: u32,
+    /// Of which of them XID events cannot be seen, and why.
+    pub xids_unseen: Option<String>,
+}
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,14 +201,17 @@ fn descriptors(limit: Option<u64>, concurrency: u32) -> Check {
     }
 }
 
-/// Loads NVML for good and counts its GPUs.
+/// Loads NVML for good.
 ///
 /// # Errors
 /// One sentence, if it does not load.
-pub fn load_nvml(library: Option<&Path>) -> Result<u32, String> {
+pub fn load_nvml(library: Option<&Path>) -> Result<NvmlFound, String> {
     let library = library.map(Path::to_owned);
     let source = NvmlSource::open(library, Clock::start())?;
-    Ok(u32::try_from(source.gpus().len()).unwrap_or(u32::MAX))
+    Ok(NvmlFound {
+        gpus: u32::try_from(source.gpus().len()).unwrap_or(u32::MAX),
+        xids_unseen: source.xids_unseen().map(str::to_owned),
+    })
 }
 
 fn check_nvml(probe: Option<&NvmlProbe>, library: Option<&Path>) -> Check {
@@ -208,10 +219,22 @@ fn check_nvml(probe: Option<&NvmlProbe>, library: Option<&Path>) -> Check {
     let Some(probe) = probe else {
         return Check::warn(WHAT, "not checked", "this build cannot load it; use an exporter");
     };
+    let gpus = |count: u32| match count {
+        1 => "1 GPU".to_owned(),
+        count => format!("{count} GPUs"),
+    };
     match probe(library) {
-        Ok(0) => Check::warn(WHAT, "it loads, but lists no GPU", "check nvidia-smi -L"),
-        Ok(1) => Check::ok(WHAT, "1 GPU"),
-        Ok(gpus) => Check::ok(WHAT, format!("{gpus} GPUs")),
+        Ok(NvmlFound { gpus: 0, .. }) => {
+            Check::warn(WHAT, "it loads, but lists no GPU", "check nvidia-smi -L")
+        }
+        Ok(NvmlFound { gpus: count, xids_unseen: None }) => {
+            Check::ok(WHAT, format!("{}, XID events are seen", gpus(count)))
+        }
+        Ok(NvmlFound { gpus: count, xids_unseen: Some(why) }) => {
+            let remedy = "look for NVRM: Xid in dmesg, or read a DCGM exporter with \
+                          --gpu-telemetry dcgm:URL";
+            Check::warn(WHAT, format!("{}; {why}", gpus(count)), remedy)
+        }
         Err(why) => {
             let remedy = "install the NVIDIA driver on this host, or read an exporter with \
                           --gpu-telemetry dcgm:URL";

@@ -18,7 +18,7 @@ use crate::conductor::report::{ConductorReport, PhaseReport};
 use crate::controller::report::ControllerReport;
 use crate::id::PhaseId;
 use crate::ledger::report::{LedgerReport, PhaseLedger};
-use crate::plan::{PhasePlan, RunPlan};
+use crate::plan::{PhaseKind, PhasePlan, RunPlan};
 use crate::reading::Reading;
 
 /// What the machines know when a run is over.
@@ -114,6 +114,10 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         boundaries.retain(|boundary| phases.iter().any(|p| p.phase_id == boundary.phase_id));
     }
     let (outcome, reasons) = outcome(evidence, &facts);
+    let planned = evidence.plan.phases();
+    let mut notes = attributed
+        .run_notes(&|index| planned.get(index).is_some_and(|phase| phase.kind != PhaseKind::Idle));
+    notes.extend(client::dropped(&facts.client));
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
         tool: Tool { name: "phasegate".to_owned(), version: facts.tool_version },
@@ -121,6 +125,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         seed: evidence.plan.seed(),
         outcome,
         reasons,
+        notes,
         started_at: facts.started_at,
         finished_at: facts.finished_at,
         config: facts.config,

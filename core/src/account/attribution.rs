@@ -186,6 +186,13 @@ impl Attributed {
         })
     }
 
+    /// What is to be said of the run and of none of the phases that `is_reported`
+    /// knows, as sentences.
+    #[must_use]
+    pub fn run_notes(&self, is_reported: &dyn Fn(usize) -> bool) -> Vec<String> {
+        self.sources.iter().flat_map(|source| source.run_notes(is_reported)).collect()
+    }
+
     /// Whether anything at all was read.
     #[must_use]
     pub fn has_sources(&self) -> bool {

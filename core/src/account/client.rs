@@ -20,6 +20,19 @@ pub const STALL_US: f64 = 50_000.0;
 /// for an open loop.
 pub const LAG_P99_MS: f64 = 5.0;
 
+/// What is to be said of messages between phasegate's own services that were
+/// dropped.
+#[must_use]
+pub fn dropped(client: &ClientResult) -> Option<String> {
+    let count = client.messages_dropped.filter(|count| *count > 0)?;
+    Some(format!(
+        "{count} {} between phasegate's own services {} dropped because the receiver's queue was \
+         full: the client had too little CPU for its own bookkeeping.",
+        if count == 1 { "message" } else { "messages" },
+        if count == 1 { "was" } else { "were" },
+    ))
+}
+
 /// Why the client was the bottleneck of a phase, each reason with its remedy;
 /// `None` where nothing is known to judge by. `lag` is the phase's
 /// `dispatch_lag` in milliseconds.

@@ -36,6 +36,10 @@ pub struct RunResult {
     pub outcome: RunOutcome,
     /// Why it is not `completed`, in sentences.
     pub reasons: Vec<String>,
+    /// What is to be said of the run and of no single phase, in sentences; absent
+    /// where that is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// RFC 3339.
     pub started_at: String,
     /// RFC 3339.
@@ -287,6 +291,10 @@ pub struct ClientResult {
     pub cores: Option<f64>,
     #[serde(default)]
     pub connections: Option<ClientConnections>,
+    /// Messages between phasegate's own services that were dropped because the
+    /// receiver's queue was full; `null` where nobody counted.
+    #[serde(default)]
+    pub messages_dropped: Option<u64>,
     /// From a request's start until its new connection was there; of those that
     /// needed a new one.
     #[serde(default)]

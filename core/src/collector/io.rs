@@ -1,6 +1,7 @@
 //! What goes into a collector and what comes out of it.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,7 @@ pub struct ReadStamp {
     pub end: Tick,
     /// What it shows of what load moves. `None` where the source always moves, or
     /// where that cannot be told: settling is then not waited for.
-    pub seen: Option<Observed>,
+    pub seen: Option<Arc<Observed>>,
     /// Of a reading for a boundary: the families that load moves and that differ
     /// from the reading of this source before; may be empty.
     pub moved: Vec<String>,

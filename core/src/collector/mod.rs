@@ -5,11 +5,13 @@
 //! - [`io`]: its plan, its inputs, its effects.
 //! - [`frozen`]: when an exporter answers and nothing that it shows moves.
 //! - [`sampling`]: how one boundary's baseline comes about: retries, pauses.
+//! - `lack`: what a reading lacks for its source to be settled.
 //! - `settling`: whether the source has published what the client's requests
 //!   caused.
 
 pub mod frozen;
 pub mod io;
+mod lack;
 pub mod machine;
 pub mod sampling;
 mod settling;

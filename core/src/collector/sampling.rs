@@ -7,6 +7,7 @@
 //! The answer is out before the gate's time is over, whatever happens.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use super::io::{ReadId, ReadStamp};
 use super::settling::{Expected, Judgement};
@@ -115,7 +116,7 @@ pub(super) struct Sampling {
     /// The reading that is under way, or was last.
     read: ReadId,
     /// What it is to be compared with.
-    before: Option<Observed>,
+    before: Option<Arc<Observed>>,
     budget: Duration,
     deadline: Tick,
     settle_end: Option<Tick>,
@@ -138,7 +139,7 @@ impl Sampling {
         now: Tick,
         request: &BaselineRequest,
         read: ReadId,
-        before: Option<Observed>,
+        before: Option<Arc<Observed>>,
     ) -> Self {
         let budget = request.budget;
         let deadline = now + budget.saturating_sub(ANSWER_MARGIN.min(budget / 10));
@@ -165,7 +166,7 @@ impl Sampling {
     /// What a reading is to show, and what it is to be compared with; `None` where
     /// settling is not asked for.
     pub(super) fn expected(&self) -> Option<(&Expected, Option<&Observed>)> {
-        Some((self.expected.as_ref()?, self.before.as_ref()))
+        Some((self.expected.as_ref()?, self.before.as_deref()))
     }
 
     /// The reading that the answer is given with, and how it was judged.
@@ -207,7 +208,7 @@ impl Sampling {
     }
 
     /// The next reading is under way.
-    pub(super) fn reading(&mut self, read: ReadId, before: Option<Observed>) {
+    pub(super) fn reading(&mut self, read: ReadId, before: Option<Arc<Observed>>) {
         if self.step(SamplingEvent::Resume) {
             self.read = read;
             self.before = before;
@@ -293,7 +294,9 @@ impl Sampling {
             return;
         }
         let unsettled = match &self.judgement {
-            Some(Judgement::Waiting(lacks) | Judgement::Hopeless(lacks)) => lacks.clone(),
+            Some(Judgement::Waiting(lacks) | Judgement::Hopeless(lacks)) => {
+                lacks.iter().map(ToString::to_string).collect()
+            }
             Some(Judgement::Settled) | None => Vec::new(),
         };
         self.answer = Some(match (&self.last, self.error.take()) {

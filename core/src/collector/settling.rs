@@ -5,23 +5,23 @@
 //! where that cannot be compared, two readings in a row must be equal in
 //! everything that load moves.
 
-use core::fmt::Write as _;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::io::ReadStamp;
-use crate::engines::{Count, Observed, Unit, lookup};
+use super::lack::{Lack, moving};
+use crate::engines::{Count, Observed, lookup};
 use crate::message::{BaselineKind, BaselineRequest, Tally};
 use crate::time::Tick;
 
 /// How a reading stands to what was to be expected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Judgement {
     /// It shows everything.
     Settled,
     /// It does not; what it lacks may still come.
-    Waiting(Vec<String>),
+    Waiting(Vec<Lack>),
     /// It does not, and no waiting would help.
-    Hopeless(Vec<String>),
+    Hopeless(Vec<Lack>),
 }
 
 /// What a boundary asks of a reading.
@@ -49,9 +49,9 @@ enum Standing {
 
 /// A count as it was when it last agreed, or was last given up, and the tally
 /// then.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Since {
-    value: f64,
+    count: Count,
     tally: Tally,
 }
 
@@ -60,7 +60,7 @@ struct Since {
 struct Base {
     /// Of the first settled reading: a family that was not there yet was at 0.
     first: Tally,
-    counts: BTreeMap<String, (Unit, Since)>,
+    counts: Vec<Since>,
 }
 
 /// One source's counts against the client's tally.
@@ -72,7 +72,7 @@ pub(super) struct Settling {
     quiet: Option<Tick>,
     base: Option<Base>,
     /// The last reading, and when it began.
-    before: Option<(Tick, Observed)>,
+    before: Option<(Tick, Arc<Observed>)>,
 }
 
 impl Settling {
@@ -109,15 +109,15 @@ impl Settling {
     /// Takes note of a reading of any purpose that is complete.
     pub(super) fn saw(&mut self, stamp: &ReadStamp) {
         if let Some(seen) = &stamp.seen {
-            self.before = Some((stamp.start, seen.clone()));
+            self.before = Some((stamp.start, Arc::clone(seen)));
         }
     }
 
     /// What a reading that begins now is to be compared with: the one before, if
     /// there has been no load of ours since it began.
-    pub(super) fn before(&self) -> Option<Observed> {
+    pub(super) fn before(&self) -> Option<Arc<Observed>> {
         let (began, seen) = self.before.as_ref()?;
-        self.quiet.is_some_and(|quiet| *began >= quiet).then(|| seen.clone())
+        self.quiet.is_some_and(|quiet| *began >= quiet).then(|| Arc::clone(seen))
     }
 
     /// How a reading stands; `before` is what was to be compared with when it began.
@@ -128,30 +128,21 @@ impl Settling {
         seen: &Observed,
         moved: &[String],
     ) -> Judgement {
-        let busy: Vec<String> = seen
-            .busy
-            .iter()
-            .filter(|(_, value)| *value != 0.0)
-            .map(|(gauge, value)| format!("{gauge}: expected 0, seen {value}"))
+        let running = seen.busy.iter().filter(|(_, value)| *value != 0.0);
+        let busy: Vec<Lack> = running
+            .map(|(gauge, value)| Lack::Busy { gauge: gauge.clone(), value: *value })
             .collect();
         let still = before.is_some_and(|before| {
             (before.known, before.others) == (seen.known, seen.others)
                 && before.counts == seen.counts
         });
-        let standings = match self.base.as_ref().filter(|_| self.sole) {
-            Some(base) => base.compare(&expected.tally, seen),
-            None => Vec::new(),
-        };
-        if standings.is_empty() {
+        let Some(compared) =
+            self.base.as_ref().filter(|_| self.sole).and_then(|b| b.compare(&expected.tally, seen))
+        else {
             return self.by_stillness(expected, seen, still, busy, moved);
-        }
-        let idle = busy.is_empty();
-        let has = |wanted: Standing| standings.iter().any(|(standing, _)| *standing == wanted);
-        let hopeless = idle
-            && still
-            && (has(Standing::Fell) || has(Standing::Ahead) && !has(Standing::Behind));
-        let off = standings.into_iter().filter(|(standing, _)| *standing != Standing::Within);
-        let mut lacks: Vec<String> = off.map(|(_, what)| what).collect();
+        };
+        let Compared { fell, ahead, behind, off: mut lacks } = compared;
+        let hopeless = busy.is_empty() && still && (fell || ahead && !behind);
         lacks.extend(busy);
         if seen.others != 0 && before.is_none_or(|before| before.others != seen.others) {
             lacks.extend(moving(moved, |name| lookup(name).is_none()));
@@ -168,7 +159,7 @@ impl Settling {
         expected: &Expected,
         seen: &Observed,
         still: bool,
-        busy: Vec<String>,
+        busy: Vec<Lack>,
         moved: &[String],
     ) -> Judgement {
         if !still {
@@ -183,10 +174,9 @@ impl Settling {
         let unknown = self.sole && self.base.is_none() && expected.kind == BaselineKind::End;
         let unknown = |count: &Count| {
             let bounds = expected.tally.bounds(count.unit).filter(|_| unknown)?;
-            let name = count.name();
-            Some(format!("{name}: expected {} more, no count from before", range(bounds)))
+            Some(Lack::NoBase { count: count.clone(), bounds })
         };
-        let lacks: Vec<String> = seen.counts.iter().filter_map(unknown).collect();
+        let lacks: Vec<Lack> = seen.counts.iter().filter_map(unknown).collect();
         if lacks.is_empty() { Judgement::Settled } else { Judgement::Hopeless(lacks) }
     }
 
@@ -201,10 +191,7 @@ impl Settling {
         match (&mut self.base, last) {
             (None, Judgement::Waiting(_)) => {}
             (None, Judgement::Settled | Judgement::Hopeless(_)) => {
-                let counts = seen
-                    .counts
-                    .iter()
-                    .map(|count| (count.name(), (count.unit, Since { value: count.value, tally })));
+                let counts = seen.counts.iter().cloned().map(|count| Since { count, tally });
                 self.base = Some(Base { first: tally, counts: counts.collect() });
             }
             (Some(base), _) => base.advance(tally, seen),
@@ -212,50 +199,91 @@ impl Settling {
     }
 }
 
-impl Base {
-    /// Each count with its value then and now.
-    fn values(&self, seen: &Observed) -> BTreeMap<String, (Unit, Since, f64)> {
-        let mut values: BTreeMap<String, (Unit, Since, f64)> = self
-            .counts
-            .iter()
-            .map(|(name, (unit, then))| (name.clone(), (*unit, *then, 0.0)))
-            .collect();
-        let absent = Since { value: 0.0, tally: self.first };
-        for count in &seen.counts {
-            let value = values.entry(count.name()).or_insert((count.unit, absent, 0.0));
-            value.2 = count.value;
-        }
-        values
+/// How the counts of a reading that can be compared stand together.
+#[derive(Debug, Default)]
+struct Compared {
+    fell: bool,
+    ahead: bool,
+    behind: bool,
+    /// Those that are not within their bounds, in the order of their names.
+    off: Vec<Lack>,
+}
+
+/// A count now and as it was then.
+struct Compare<'a> {
+    count: &'a Count,
+    value: f64,
+    /// `None` of one that was not there.
+    since: Option<&'a Since>,
+    then: Tally,
+}
+
+impl Compare<'_> {
+    fn more(&self) -> f64 {
+        self.value - self.since.map_or(0.0, |since| since.count.value)
     }
 
-    /// How each count that can be compared stands, and what is to be said if it
-    /// is not within its bounds.
-    fn compare(&self, tally: &Tally, seen: &Observed) -> Vec<(Standing, String)> {
-        let values = self.values(seen).into_iter();
-        let compared = values.filter_map(|(name, (unit, then, now))| {
-            let bounds = tally.since(&then.tally).bounds(unit)?;
-            let more = now - then.value;
-            let what = format!("{name}: expected {}, seen {more}", range(bounds));
-            Some((standing(bounds, more), what))
+    /// How it stands; `None` where the client has no count to hold it against.
+    fn standing(&self, tally: &Tally) -> Option<(Standing, (u64, Option<u64>))> {
+        let bounds = tally.since(&self.then).bounds(self.count.unit)?;
+        Some((standing(bounds, self.more()), bounds))
+    }
+}
+
+impl Base {
+    /// Each count that was there then or is there now. One that is gone is at 0.
+    fn each<'a>(&'a self, seen: &'a Observed) -> impl Iterator<Item = Compare<'a>> {
+        let known = self.counts.iter().map(|then| {
+            let now = seen.counts.iter().find(|count| count.is_same(&then.count));
+            let value = now.map_or(0.0, |count| count.value);
+            Compare { count: &then.count, value, since: Some(then), then: then.tally }
         });
-        compared.collect()
+        let is_new = |count: &&Count| !self.counts.iter().any(|then| then.count.is_same(count));
+        let new = seen.counts.iter().filter(is_new);
+        let first = self.first;
+        known.chain(new.map(move |count| Compare {
+            count,
+            value: count.value,
+            since: None,
+            then: first,
+        }))
+    }
+
+    /// How the counts stand; `None` where there is none that can be compared.
+    fn compare(&self, tally: &Tally, seen: &Observed) -> Option<Compared> {
+        let mut compared = None;
+        for count in self.each(seen) {
+            let Some((standing, bounds)) = count.standing(tally) else { continue };
+            let all = compared.get_or_insert_with(Compared::default);
+            match standing {
+                Standing::Within => continue,
+                Standing::Behind => all.behind = true,
+                Standing::Ahead => all.ahead = true,
+                Standing::Fell => all.fell = true,
+            }
+            all.off.push(Lack::Count { count: count.count.clone(), bounds, more: count.more() });
+        }
+        if let Some(compared) = &mut compared {
+            compared.off.sort_by_cached_key(ToString::to_string);
+        }
+        compared
     }
 
     fn advance(&mut self, tally: Tally, seen: &Observed) {
-        let values = self.values(seen);
-        let of = |(unit, then, now): &(Unit, Since, f64)| {
-            tally.since(&then.tally).bounds(*unit).map(|bounds| standing(bounds, now - then.value))
-        };
-        let reset = values.values().any(|value| of(value) == Some(Standing::Fell));
-        for (name, value) in values {
-            let (unit, then, now) = value;
+        let stands = |count: &Compare<'_>| count.standing(&tally).map(|(standing, _)| standing);
+        let reset = self.each(seen).any(|count| stands(&count) == Some(Standing::Fell));
+        let counts = self.each(seen).filter_map(|now| {
             // A boundary that was asked for before the one that this was settled
             // at knows less.
-            let newer = tally.sent >= then.tally.sent;
-            if newer && (reset || of(&value) != Some(Standing::Behind)) {
-                self.counts.insert(name, (unit, Since { value: now, tally }));
+            let newer = tally.sent >= now.then.sent;
+            if newer && (reset || stands(&now) != Some(Standing::Behind)) {
+                let count = Count { value: now.value, ..now.count.clone() };
+                Some(Since { count, tally })
+            } else {
+                now.since.cloned()
             }
-        }
+        });
+        self.counts = counts.collect();
     }
 }
 
@@ -269,25 +297,4 @@ fn standing((least, most): (u64, Option<u64>), more: f64) -> Standing {
     } else {
         Standing::Within
     }
-}
-
-fn range((least, most): (u64, Option<u64>)) -> String {
-    let mut text = match most {
-        Some(_) => String::new(),
-        None => "at least ".to_owned(),
-    };
-    // A String takes everything.
-    let _ = write!(text, "{least}");
-    if let Some(most) = most.filter(|most| *most != least) {
-        let _ = write!(text, " to {most}");
-    }
-    text
-}
-
-/// What is to be said of families that are not still.
-fn moving(moved: &[String], of_interest: impl Fn(&str) -> bool) -> Vec<String> {
-    let moved = moved.iter().filter(|name| of_interest(name));
-    let lines: Vec<String> = moved.map(|name| format!("{name}: still moving")).collect();
-    // None has moved, but there was no reading after the load to compare with.
-    if lines.is_empty() { vec!["read once only since the load ended".to_owned()] } else { lines }
 }

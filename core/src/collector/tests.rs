@@ -109,7 +109,13 @@ impl Rig {
     fn stamp(&self, read: u64, hash: Option<u64>) -> ReadStamp {
         let start = self.began.iter().find(|(r, _)| *r == ReadId(read)).unwrap().1;
         let seen = hash.map(|hash| Observed { others: hash + 1, ..Observed::default() });
-        ReadStamp { start, end: self.now, seen, moved: vec![format!("family_{read}")], pulse: None }
+        ReadStamp {
+            start,
+            end: self.now,
+            seen: seen.map(std::sync::Arc::new),
+            moved: vec![format!("family_{read}")],
+            pulse: None,
+        }
     }
 
     fn done(&mut self, read: u64, hash: Option<u64>) {

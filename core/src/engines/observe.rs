@@ -1,5 +1,6 @@
 //! One exposition, seen through the table.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ pub struct Count {
     /// The engine that counts.
     pub engine: Engine,
     /// The family, as exposed, without `_total`, `_count`, `_sum`.
-    pub family: String,
+    pub family: Cow<'static, str>,
     /// Which part of it.
     pub part: Part,
     /// What it counts.
@@ -25,12 +26,18 @@ pub struct Count {
 }
 
 impl Count {
+    /// Whether both are the same part of the same family.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.part, &self.family) == (other.part, &other.family)
+    }
+
     /// The metric's name: the family's, with `_count` or `_sum` where it is that
     /// part of a histogram.
     #[must_use]
     pub fn name(&self) -> String {
         match self.part {
-            Part::Value => self.family.clone(),
+            Part::Value => self.family.to_string(),
             Part::Count => format!("{}_count", self.family),
             Part::Sum => format!("{}_sum", self.family),
         }
@@ -77,7 +84,7 @@ pub fn observe(families: &[Family]) -> Observed {
                     if let Some(value) = total(family, *part, rule.over) {
                         seen.counts.push(Count {
                             engine: rule.engine,
-                            family: family.name.clone(),
+                            family: Cow::Owned(family.name.clone()),
                             part: *part,
                             unit: *unit,
                             value,

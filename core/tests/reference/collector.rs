@@ -176,7 +176,7 @@ impl History {
 fn observed(shown: Shown) -> Observed {
     let counts = shown.count.map(|value| Count {
         engine: Engine::Vllm,
-        family: "vllm:request_success".to_owned(),
+        family: "vllm:request_success".into(),
         part: Part::Value,
         unit: Unit::Requests,
         value: value as f64,
@@ -502,7 +502,7 @@ proptest! {
                     let stamp = ReadStamp {
                         start: us(began),
                         end: us(rig.now),
-                        seen: shown.map(observed),
+                        seen: shown.map(observed).map(std::sync::Arc::new),
                         moved: vec![format!("moved {}", rig.now)], pulse: None };
                     rig.tell(CollectorInput::ReadDone { read, outcome: Ok(stamp) });
                 }

@@ -92,6 +92,7 @@ mod tests {
             first_byte: None,
             end: Tick(2),
             malformed: None,
+            gpu_events: Vec::new(),
             body: ReadingBody::Families(vec![Family {
                 name: "f".to_owned(),
                 kind: FamilyType::Counter,

@@ -17,12 +17,15 @@ use super::classify::Failure;
 use crate::config::EndpointType;
 
 mod messages;
+mod object;
 mod responses;
 mod usage;
 
+use object::Object;
+
 /// Tokens by the server's count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(from = "usage::Fields")]
+#[serde(from = "Object<usage::Fields>")]
 pub(crate) struct Usage {
     pub(crate) prompt_tokens: Option<u32>,
     pub(crate) completion_tokens: Option<u32>,
@@ -145,11 +148,7 @@ struct Body<'a> {
 
 /// Reads a JSON object.
 fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    // serde would read a list as the fields in their order.
-    if !text.trim_start().starts_with('{') {
-        return Err("it is not a JSON object".into());
-    }
-    serde_json::from_str(text).map_err(|e| {
+    serde_json::from_str(text).map(|Object(fields)| fields).map_err(|e| {
         // It may quote what the server sent, whole.
         let said = e.to_string();
         match start(&said) {
@@ -217,7 +216,7 @@ struct Choices {
 #[derive(Deserialize)]
 struct Choice {
     #[serde(default)]
-    delta: Option<Delta>,
+    delta: Option<Object<Delta>>,
     #[serde(default)]
     text: Said,
     #[serde(default)]
@@ -260,8 +259,8 @@ impl<'de> Deserialize<'de> for Choices {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices, A::Error> {
                 let mut all = Choices::default();
-                while let Some(choice) = list.next_element::<Choice>()? {
-                    let delta = choice.delta.unwrap_or_default();
+                while let Some(Object(choice)) = list.next_element::<Object<Choice>>()? {
+                    let delta = choice.delta.map(|Object(delta)| delta).unwrap_or_default();
                     let answered = choice.text.0 || delta.answered();
                     all.answer |= answered;
                     all.content |= answered || delta.reasoned();

@@ -124,6 +124,7 @@ impl CollectorExecutor {
                 first_byte: taken.first_byte,
                 end: taken.end,
                 malformed: taken.malformed,
+                gpu_events: taken.gpu_events,
                 body: taken.body.unwrap_or_else(ReadingBody::Error),
             };
             let decided = boundary.is_none() || failed;
@@ -218,7 +219,7 @@ fn describe(
                 Purpose::Periodic => Vec::new(),
                 Purpose::Boundary { .. } => moved(&last, families),
             };
-            Ok(stamp(Some(observe(families)), moved, None))
+            Ok(stamp(Some(Arc::new(observe(families))), moved, None))
         }
     }
 }

@@ -501,6 +501,7 @@ impl Run {
             connection_wait_us: engine.connection_wait_us(),
             read_to_parsed_us: engine.read_to_parsed_us(),
             longest_stall_us: self.meter.longest_stall_us(),
+            messages_dropped: Some(self.bus.dropped()),
             phases: self.meter.phases(name),
             floor: self.client.floor,
             ..ClientResult::default()

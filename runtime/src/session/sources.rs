@@ -44,9 +44,7 @@ impl Source for Closed {
     fn read(&self) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
         let now = self.clock.now();
         let error = CollectError::new(CollectErrorKind::Unreachable, &*self.reason);
-        let taken =
-            Taken { start: now, first_byte: None, end: now, malformed: None, body: Err(error) };
-        Box::pin(std::future::ready(taken))
+        Box::pin(std::future::ready(Taken::plain(now, now, Err(error))))
     }
 }
 

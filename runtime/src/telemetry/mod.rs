@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use phasegate_core::Tick;
 use phasegate_core::message::CollectError;
-use phasegate_core::reading::{Malformed, ReadingBody};
+use phasegate_core::reading::{GpuEvent, Malformed, ReadingBody};
 
 /// Something that can be read.
 pub trait Source: Send + Sync + 'static {
@@ -60,6 +60,16 @@ pub struct Taken {
     pub end: Tick,
     /// What of the answer could not be read and was left out.
     pub malformed: Option<Malformed>,
+    /// What GPUs reported since the reading before.
+    pub gpu_events: Vec<GpuEvent>,
     /// The samples, or why there are none.
     pub body: Result<ReadingBody, CollectError>,
+}
+
+impl Taken {
+    /// One that was not an answer of bytes: all of it could be read.
+    #[must_use]
+    pub fn plain(start: Tick, end: Tick, body: Result<ReadingBody, CollectError>) -> Self {
+        Self { start, first_byte: None, end, malformed: None, gpu_events: Vec::new(), body }
+    }
 }

@@ -53,7 +53,7 @@ impl Scraped {
     ) -> Taken {
         let Self { start, first_byte, end, report } = self;
         let malformed = report.as_ref().ok().and_then(ParseReport::malformed);
-        Taken { start, first_byte, end, malformed, body: report.and_then(body) }
+        Taken { first_byte, malformed, ..Taken::plain(start, end, report.and_then(body)) }
     }
 }
 

@@ -15,15 +15,24 @@
  *   ecc=N            uncorrected ECC errors (default 0)
  *   pids=N           compute processes, with the pids 1000, 1001, … (default 0)
  *   instant_mw=N     instantaneous power (default: power_mw)
+ *   events=N         so many events have happened on each GPU; events_G=N on GPU G
+ *                    only (default 0). A set sees those after its registration
+ *   xid=N            the number of each XID error (default 79)
+ *   xid_step=N       each event's number is N above the one before (default 0)
+ *   event_type=N     type of the events (default 8, a critical XID error)
+ *   event_types=N    types that every GPU supports, as bits (default 11)
  *   lost=N           GPU N answers every call with NVML_ERROR_GPU_IS_LOST
  *   sleep_ms=N       every energy call takes so long
  *   code_F=N         function F returns N; F is one of init, count, handle, uuid,
  *                    name, energy, power, instant (the value's own code), fields,
  *                    utilization, memory, temperature, clock, limit, throttle,
- *                    ecc, processes
+ *                    ecc, processes, event_types, set, register, wait
  *
- * `init` and `shutdown` are written into the log beside it (`.log`), one a line.
- * -DWITHOUT_ENERGY, -DWITHOUT_MEMORY and -DWITHOUT_COUNT leave a symbol out.
+ * `init` and `shutdown` are written into the log beside it (`.log`), one a line;
+ * so are `blocked` (a wait for events that is allowed to take time) and `leaked` (an
+ * event set that is not freed when the library is shut down).
+ * -DWITHOUT_ENERGY, -DWITHOUT_MEMORY, -DWITHOUT_COUNT, -DWITHOUT_EVENTS (all of
+ * them) and -DWITHOUT_WAIT leave symbols out.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -35,7 +44,8 @@ typedef int nvmlReturn_t;
 /* A handle is a pointer to its entry here. */
 typedef const int *nvmlDevice_t;
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, GPU_IS_LOST = 15 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7,
+       TIMEOUT = 10, GPU_IS_LOST = 15 };
 enum { MAX_GPUS = 16, FIELD_POWER_INSTANT = 186, VALUE_UNSIGNED_INT = 1 };
 
 static const int indices[MAX_GPUS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -86,7 +96,19 @@ nvmlReturn_t nvmlInit_v2(void) {
     return code(NULL, "init");
 }
 
+/* Sets of events; a handle is a pointer to one of them. */
+enum { MAX_SETS = 32, XID_CRITICAL = 8, XID_AND_ECC = 11 };
+typedef struct {
+    int used, watched[MAX_GPUS];
+    unsigned long long types;
+    /* Those of each GPU that it has delivered, or that were before it. */
+    long long delivered[MAX_GPUS];
+} *nvmlEventSet_t;
+static __typeof__(*(nvmlEventSet_t)0) sets[MAX_SETS];
+
 nvmlReturn_t nvmlShutdown(void) {
+    for (int i = 0; i < MAX_SETS; i++)
+        if (sets[i].used) note("leaked");
     note("shutdown");
     return SUCCESS;
 }
@@ -226,3 +248,74 @@ nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsign
         processes[i] = (nvmlProcessInfo_t){1000 + i, 1u << 30, ~0u, ~0u};
     return SUCCESS;
 }
+
+#ifndef WITHOUT_EVENTS
+static long long happened(int gpu) {
+    char key[32];
+    snprintf(key, sizeof key, "events_%d", gpu);
+    return control(key, control("events", 0));
+}
+
+nvmlReturn_t nvmlDeviceGetSupportedEventTypes(nvmlDevice_t device, unsigned long long *types) {
+    *types = (unsigned long long)control("event_types", XID_AND_ECC);
+    return code(device, "event_types");
+}
+
+nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set) {
+    if (code(NULL, "set")) return code(NULL, "set");
+    for (int i = 0; i < MAX_SETS; i++) {
+        if (sets[i].used) continue;
+        memset(&sets[i], 0, sizeof sets[i]);
+        sets[i].used = 1;
+        *set = &sets[i];
+        return SUCCESS;
+    }
+    return INSUFFICIENT_SIZE;
+}
+
+nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long types,
+                                      nvmlEventSet_t set) {
+    if (code(device, "register")) return code(device, "register");
+    if (types & ~(unsigned long long)control("event_types", XID_AND_ECC)) return NOT_SUPPORTED;
+    set->types = types;
+    set->watched[*device] = 1;
+    set->delivered[*device] = happened(*device);
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set) {
+    set->used = 0;
+    return SUCCESS;
+}
+
+#ifndef WITHOUT_WAIT
+typedef struct {
+    nvmlDevice_t device;
+    unsigned long long eventType, eventData;
+    unsigned gpuInstanceId, computeInstanceId;
+} nvmlEventData_t;
+
+nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned timeout_ms) {
+    unsigned long long type = (unsigned long long)control("event_type", XID_CRITICAL);
+    if (timeout_ms > 0) note("blocked");
+    if (code(NULL, "wait")) return code(NULL, "wait");
+    for (int gpu = 0; gpu < MAX_GPUS; gpu++) {
+        if (!set->watched[gpu]) continue;
+        if (!(set->types & type) || set->delivered[gpu] >= happened(gpu)) {
+            if (control("lost", -1) == gpu) return GPU_IS_LOST;
+            continue;
+        }
+        data->device = &indices[gpu];
+        data->eventType = type;
+        data->eventData =
+            type == XID_CRITICAL
+                ? (unsigned long long)(control("xid", 79) + set->delivered[gpu] * control("xid_step", 0))
+                : 0;
+        data->gpuInstanceId = data->computeInstanceId = ~0u;
+        set->delivered[gpu]++;
+        return SUCCESS;
+    }
+    return TIMEOUT;
+}
+#endif
+#endif

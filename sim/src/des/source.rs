@@ -1,6 +1,7 @@
 //! A model of the sources that collectors read.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use phasegate_core::collector::ReadStamp;
 use phasegate_core::engines::{Count, Engine, Observed, Part, Unit};
@@ -26,7 +27,8 @@ pub(crate) fn counter_of(seen: &Observed) -> u64 {
 pub(crate) struct Source {
     /// The collector's place.
     place: usize,
-    last: Option<Observed>,
+    /// What the last reading showed: the known and the other families.
+    last: Option<(u64, u64)>,
     /// A family that no engine's table knows, where a source moves for no reason.
     noise: u64,
 }
@@ -76,7 +78,7 @@ impl Source {
         let counter = load.counter(start);
         let count = Count {
             engine: Engine::Vllm,
-            family: COUNTER.to_owned(),
+            family: COUNTER.into(),
             part: Part::Value,
             unit: Unit::Requests,
             value: counter as f64,
@@ -88,14 +90,14 @@ impl Source {
             known: counter + 1,
         };
         let mut moved = Vec::new();
-        if let Some(last) = self.last.replace(seen.clone()) {
-            if last.known != seen.known {
+        if let Some((known, others)) = self.last.replace((seen.known, seen.others)) {
+            if known != seen.known {
                 moved.push(COUNTER.to_owned());
             }
-            if last.others != seen.others {
+            if others != seen.others {
                 moved.push("noise".to_owned());
             }
         }
-        Ok(ReadStamp { start, end, seen: Some(seen), moved, pulse: None })
+        Ok(ReadStamp { start, end, seen: Some(Arc::new(seen)), moved, pulse: None })
     }
 }

@@ -1,6 +1,7 @@
 //! A schedule of everything that may happen to a composed run.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use phasegate_core::collector::{CollectorInput, ReadId, ReadStamp};
 use phasegate_core::conductor::ConductorInput;
@@ -245,7 +246,7 @@ fn read_done(world: &mut World, index: usize, read: ReadId, bytes: &mut Bytes<'_
         let moved = if choice & 4 == 0 { Vec::new() } else { vec!["requests_total".to_owned()] };
         let seen = (choice & 8 == 0).then(|| shows(u64::from(choice >> 4), bytes));
         let start = Tick(world.now.0.saturating_sub(u64::from(choice) * 1_000_000));
-        Ok(ReadStamp { start, end: world.now, seen, moved, pulse: None })
+        Ok(ReadStamp { start, end: world.now, seen: seen.map(Arc::new), moved, pulse: None })
     };
     world.tell(Told::Collector(index, CollectorInput::ReadDone { read, outcome }));
 }
@@ -255,7 +256,7 @@ fn shows(known: u64, bytes: &mut Bytes<'_>) -> Observed {
     let units = [Unit::Requests, Unit::PromptTokens, Unit::OutputTokens];
     let counts = units.into_iter().take(usize::from(bytes.byte() % 4)).map(|unit| Count {
         engine: Engine::Vllm,
-        family: format!("vllm:{unit}"),
+        family: format!("vllm:{unit}").into(),
         part: Part::Value,
         unit,
         value: f64::from(bytes.byte() % 32) - 1.0,
@@ -272,7 +273,7 @@ fn flow(world: &mut World) {
         let stamp = ReadStamp {
             start: world.now,
             end: world.now,
-            seen: Some(Observed { known: 1, ..Observed::default() }),
+            seen: Some(Arc::new(Observed { known: 1, ..Observed::default() })),
             moved: Vec::new(),
             pulse: None,
         };

@@ -166,6 +166,7 @@ mod tests {
             first_byte: None,
             end: ms(at + 2),
             malformed: None,
+            gpu_events: Vec::new(),
             body: ReadingBody::Families(vec![family]),
         }
     }

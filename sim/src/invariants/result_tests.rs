@@ -87,6 +87,7 @@ pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
         seed: 7,
         outcome: RunOutcome::Completed,
         reasons: vec![],
+        notes: vec![],
         started_at: String::new(),
         finished_at: String::new(),
         config: serde_json::Value::Null,

@@ -50,6 +50,7 @@ pub(super) fn judge(
                 first_byte: None,
                 end: kept.end,
                 malformed: None,
+                gpu_events: Vec::new(),
                 body: ReadingBody::Families(vec![family(value)]),
             });
         }

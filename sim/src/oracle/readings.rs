@@ -115,7 +115,7 @@ impl Readings {
             Some(CollectorInput::ReadDone { read, outcome: Ok(stamp) }) => {
                 if self.keep {
                     let (read, start, end) = (*read, stamp.start, stamp.end);
-                    let value = stamp.seen.as_ref().map(counter_of);
+                    let value = stamp.seen.as_deref().map(counter_of);
                     life.kept.push(Kept { read, start, end, value, mark: None });
                 }
                 let shown = stamp

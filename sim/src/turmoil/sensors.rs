@@ -157,7 +157,7 @@ impl Source for Sensors {
         Box::pin(async move {
             let start = self.clock.now();
             let body = self.sampled(tick_within).await.map(ReadingBody::Gpus);
-            Taken { start, first_byte: None, end: self.clock.now(), body, malformed: None }
+            Taken::plain(start, self.clock.now(), body)
         })
     }
 }

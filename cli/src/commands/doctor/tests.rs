@@ -71,5 +71,16 @@ fn missing_nvml_is_a_warning_with_its_reason() {
     let check = check_nvml(Some(fails), None);
     assert_eq!(check.level, Level::Warn);
     assert!(check.to_string().contains("libnvidia-ml.so.1 does not load; install"));
-    assert_eq!(check_nvml(Some(&|_| Ok(2)), None).found, "2 GPUs");
+    let found = |gpus, xids_unseen| {
+        check_nvml(
+            Some(&move |_| Ok(NvmlFound { gpus, xids_unseen: Option::clone(&xids_unseen) })),
+            None,
+        )
+    };
+    let both = found(2, None);
+    assert_eq!((both.level, both.found.as_str()), (Level::Ok, "2 GPUs, XID events are seen"));
+    let unseen = found(1, Some("XID events cannot be seen: not supported".to_owned()));
+    assert_eq!(unseen.level, Level::Warn);
+    assert!(unseen.to_string().contains("1 GPU; XID events cannot be seen: not supported; look"));
+    assert_eq!(found(0, None).found, "it loads, but lists no GPU");
 }

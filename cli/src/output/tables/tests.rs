@@ -135,6 +135,7 @@ pub(crate) fn result() -> RunResult {
         seed: 7,
         outcome: RunOutcome::Degraded,
         reasons: vec!["server_metrics/h:8000 was evicted: silent for 5 s".to_owned()],
+        notes: vec!["XID events cannot be seen by nvml: not supported.".to_owned()],
         started_at: String::new(),
         finished_at: String::new(),
         config: serde_json::Value::Null,

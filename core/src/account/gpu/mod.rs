@@ -4,6 +4,7 @@
 //! - `counter`: the energy counter, and when its values became true.
 //! - `power`: power over time, integrated.
 //! - `watch`: throttling, errors, foreign processes.
+//! - `events`: what it reported by itself, XID errors above all.
 //!
 //! Power, utilisation, memory and temperature are gauges: from the readings in
 //! the phase, each holding until the next.
@@ -17,16 +18,18 @@ use super::gauge::{Gauge, Span};
 use super::result::{AvgMax, Delta, GpuResult, Max, Verdict};
 use super::verdict::Finding;
 use crate::message::BaselineKind;
-use crate::reading::{GpuSample, PowerKind};
+use crate::reading::{GpuEvent, GpuSample, PowerKind};
 use crate::time::Tick;
 
 mod counter;
 pub mod energy;
+mod events;
 mod power;
 mod watch;
 
 use counter::{Counter, CounterMark};
 use energy::{Measured, Scope, TOLERANCE};
+use events::Events;
 use power::{PowerIntegral, PowerMark};
 use watch::Watch;
 
@@ -44,6 +47,7 @@ pub struct GpuBook {
     /// The boundary readings that had this GPU.
     marks: BTreeMap<(usize, BaselineKind), GpuMark>,
     watches: BTreeMap<usize, Watch>,
+    events: Events,
     power_w: Gauge,
     utilization_pct: Gauge,
     memory_used_mib: Gauge,
@@ -140,6 +144,29 @@ impl GpuBook {
         Some((self.energy.mark(&value), stand))
     }
 
+    /// Takes in what it reported by itself.
+    pub fn event(&mut self, spans: &[Option<Span>], event: &GpuEvent) {
+        self.events.observe(spans, event);
+    }
+
+    /// What it reported in none of the phases that `is_reported` knows, as
+    /// sentences.
+    #[must_use]
+    pub fn outside(
+        &self,
+        uuid: &str,
+        endpoint: &str,
+        is_reported: &dyn Fn(usize) -> bool,
+    ) -> Vec<String> {
+        self.events.outside(&full_name(uuid, endpoint), is_reported)
+    }
+
+    /// Since when events of it cannot be seen, and why; `None` where they can.
+    #[must_use]
+    pub fn events_unseen(&self) -> Option<(Tick, &str)> {
+        self.events.unseen()
+    }
+
     /// The GPU was not in a reading of its source.
     pub fn gone(&mut self, spans: &[Option<Span>], at: Tick) {
         self.power.gone();
@@ -215,10 +242,10 @@ impl GpuBook {
         &self,
         uuid: &str,
         endpoint: &str,
-        phase: usize,
+        (phase, span): (usize, Option<Span>),
         energy: &Energy,
     ) -> Vec<Finding> {
-        let gpu = format!("GPU {uuid} of {endpoint}");
+        let gpu = full_name(uuid, endpoint);
         let mut findings = Vec::new();
         match energy {
             Energy::Unknown(_) => {}
@@ -236,6 +263,7 @@ impl GpuBook {
             }
         }
         findings.extend(self.watches.get(&phase).into_iter().flat_map(|w| w.findings(&gpu)));
+        findings.extend(self.events.findings(&gpu, phase, span));
         findings
     }
 
@@ -282,6 +310,10 @@ impl GpuBook {
             reason,
         }
     }
+}
+
+fn full_name(uuid: &str, endpoint: &str) -> String {
+    format!("GPU {uuid} of {endpoint}")
 }
 
 /// Says where the counter and integrated power differ by more than the tolerance

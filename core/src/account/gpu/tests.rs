@@ -117,7 +117,7 @@ fn a_counter_that_disagrees_with_integrated_power_is_flagged_with_both_numbers()
             book.observe(&spans, &sample, (at, at, at), mark.map(|(_, kind)| (0, kind)));
         }
         let energy = book.energy_in(&spans, 0);
-        let notes = book.findings("u", "nvml", 0, &energy);
+        let notes = book.findings("u", "nvml", (0, None), &energy);
         assert_eq!(notes.len(), usize::from(flagged), "{counted}: {notes:?}");
         for note in notes {
             assert_eq!(note.verdict, Verdict::Clean);

@@ -142,6 +142,9 @@ impl SourceBook {
                 count.add(reading);
             }
         }
+        for event in &reading.gpu_events {
+            self.gpus.entry(event.uuid.clone()).or_default().event(spans, event);
+        }
         self.serial += 1;
         let baseline = match &reading.body {
             ReadingBody::Error(error) => Err(error.to_string()),

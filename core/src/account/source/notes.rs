@@ -1,10 +1,13 @@
-//! What is said of a source in a phase's notes.
+//! What is said of a source in a phase's notes, and in the run's.
+
+use std::collections::BTreeMap;
 
 use super::SourceBook;
-use crate::account::boundary::sentence;
+use crate::account::boundary::{at, sentence};
 use crate::account::result::Verdict;
 use crate::account::verdict::Finding;
 use crate::engines::{Role, lookup};
+use crate::time::Tick;
 
 /// So many series are named in a note; the others are counted.
 const NAMED: usize = 3;
@@ -65,6 +68,35 @@ impl Odd {
 }
 
 impl SourceBook {
+    /// What is to be said of the run: GPU events in none of the phases that
+    /// `is_reported` knows, and events that cannot be seen.
+    #[must_use]
+    pub fn run_notes(&self, is_reported: &dyn Fn(usize) -> bool) -> Vec<String> {
+        let endpoint = &self.endpoint;
+        let each = self.gpus.iter();
+        let mut notes: Vec<_> =
+            each.flat_map(|(uuid, gpu)| gpu.outside(uuid, endpoint, is_reported)).collect();
+        let mut unseen: BTreeMap<(Tick, &str), Vec<&str>> = BTreeMap::new();
+        for (uuid, gpu) in &self.gpus {
+            if let Some(why) = gpu.events_unseen() {
+                unseen.entry(why).or_default().push(uuid);
+            }
+        }
+        for ((since, why), gpus) in unseen {
+            let whose = match gpus.len() == self.gpus.len() {
+                true => String::new(),
+                false => format!(" of GPU {}", gpus.join(", ")),
+            };
+            let since = match since {
+                Tick::ZERO => String::new(),
+                since => format!(" since {}", at(since)),
+            };
+            let note = format!("XID events{whose} cannot be seen by {endpoint}{since}: {why}");
+            notes.push(sentence(note));
+        }
+        notes
+    }
+
     /// Notes on readings that failed. Whether a boundary's did decides the
     /// verdict elsewhere; these notes change none.
     pub(super) fn note_readings(&self, findings: &mut Vec<Finding>, phase: usize) {

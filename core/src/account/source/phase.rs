@@ -125,7 +125,8 @@ impl SourceBook {
                 Some(why) => Energy::Unknown(why.to_owned()),
                 None => book.energy_in(boundaries.spans(), phase),
             };
-            out.findings.extend(book.findings(uuid, &self.endpoint, phase, &energy));
+            let span = boundaries.spans().get(phase).copied().flatten();
+            out.findings.extend(book.findings(uuid, &self.endpoint, (phase, span), &energy));
             out.gpus.push(book.result(uuid, phase, boundaries.spans(), &energy));
         }
     }

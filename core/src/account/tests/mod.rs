@@ -4,12 +4,14 @@
 //! - [`whole`]: `run.json` as it is written.
 //! - [`deltas`]: what series and GPUs did, and why that is not known.
 //! - [`trust`]: resets, several processes, what does not fit, what is malformed.
+//! - [`notes`]: what is said of the run, and what GPUs report.
 //! - [`windows`]: `run.json`'s windows.
 //! - [`reconcile`]: the client's ledger against the server's.
 //! - [`verdicts`], [`outcomes`]: what is said of phases and of the run.
 
 mod deltas;
 mod energy;
+mod notes;
 mod outcomes;
 mod reconcile;
 mod run;

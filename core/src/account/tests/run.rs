@@ -241,6 +241,7 @@ impl Run {
             first_byte: None,
             end,
             malformed: None,
+            gpu_events: Vec::new(),
             body,
         });
         self.readings.last_mut().unwrap()

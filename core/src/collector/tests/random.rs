@@ -192,7 +192,13 @@ impl Checked {
                 self.done.insert(read, (purpose, start, self.now));
                 let seen = hash.map(|known| Observed { known, ..Observed::default() });
                 let moved = vec!["m".to_owned()];
-                let outcome = Ok(ReadStamp { start, end: self.now, seen, moved, pulse: None });
+                let outcome = Ok(ReadStamp {
+                    start,
+                    end: self.now,
+                    seen: seen.map(std::sync::Arc::new),
+                    moved,
+                    pulse: None,
+                });
                 self.feed(Some(CollectorInput::ReadDone { read, outcome }));
             }
             Op::Fail(index) => {

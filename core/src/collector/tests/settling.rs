@@ -15,7 +15,7 @@ fn tally(completed: u64, errors: u64) -> Tally {
 }
 
 fn count(family: &str, unit: Unit, value: f64) -> Count {
-    Count { engine: Engine::Vllm, family: family.to_owned(), part: Part::Value, unit, value }
+    Count { engine: Engine::Vllm, family: family.to_owned().into(), part: Part::Value, unit, value }
 }
 
 /// A server that shows so many requests and prompt tokens.
@@ -41,7 +41,13 @@ impl Rig {
     fn came(&mut self, read: u64, seen: Observed, moved: &[&str]) {
         let start = self.began.iter().find(|(r, _)| *r == ReadId(read)).unwrap().1;
         let moved = moved.iter().map(|name| (*name).to_owned()).collect();
-        let stamp = ReadStamp { start, end: self.now, seen: Some(seen), moved, pulse: None };
+        let stamp = ReadStamp {
+            start,
+            end: self.now,
+            seen: Some(std::sync::Arc::new(seen)),
+            moved,
+            pulse: None,
+        };
         self.input(CollectorInput::ReadDone { read: ReadId(read), outcome: Ok(stamp) });
     }
 
@@ -203,6 +209,32 @@ fn families_that_the_table_does_not_know_must_be_still() {
     );
     rig.at(rig.now.0 / 1_000_000 + 5);
     assert_eq!(rig.acks(), [], "what was read before the load says nothing");
+}
+
+#[test]
+fn a_reading_before_load_is_none_to_compare_with_also_where_the_end_was_lost() {
+    let other = |requests: f64| Observed { others: 2, ..shows(requests, 10.0 * requests) };
+    let mut rig = Rig::quiet();
+    rig.ask_for(0, Start, tally(0, 0));
+    assert_eq!(rig.close(&[other(0.0)]).0, 2);
+    // Load, and an END that nobody hears of.
+    rig.ask_for(1, Start, tally(5, 0));
+    assert_eq!(rig.close(&[other(5.0)]), (2, Some(true), vec![]));
+}
+
+#[test]
+fn a_reading_beside_a_seamless_neighbour_is_none_to_compare_with() {
+    let other = |requests: f64| Observed { others: 2, ..shows(requests, 10.0 * requests) };
+    let mut rig = Rig::quiet();
+    rig.ask_for(0, Start, tally(0, 0));
+    assert_eq!(rig.close(&[other(0.0)]).0, 2);
+    rig.say(Message::BaselineRequest(Box::new(request(0, End, 5_000, 0))));
+    assert!(rig.collector.boundary_open());
+    assert_eq!(rig.close(&[other(5.0)]).0, 1, "settling is not asked for");
+    assert!(!rig.collector.boundary_open());
+    // The neighbour's load, and an END that nobody hears of.
+    rig.ask_for(2, Start, tally(5, 0));
+    assert_eq!(rig.close(&[other(5.0)]), (2, Some(true), vec![]));
 }
 
 #[test]

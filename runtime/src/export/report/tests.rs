@@ -129,6 +129,7 @@ fn result(evil: &str) -> RunResult {
     let text = json!({
         "schema_version": "1.0", "tool": {"name": "phasegate", "version": "0.1.0"},
         "run_id": id(9), "seed": 7, "outcome": "degraded", "reasons": [evil],
+        "notes": [evil],
         "started_at": "2026-01-01T00:00:00.000000Z", "finished_at": "2026-01-01T00:00:03.000000Z",
         "config": {"endpoint": {"model": format!("m {evil}"), "url": "http://h:1", "type": "chat"},
                    "plan": {"phases": [

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::object::Object;
 use super::{Chunk, Failure, Said, Usage, error_event, object, start};
 
 #[derive(Deserialize)]
@@ -15,9 +16,9 @@ struct Event<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(default)]
-    delta: Option<Delta>,
+    delta: Option<Object<Delta>>,
     #[serde(default)]
-    message: Option<Message>,
+    message: Option<Object<Message>>,
     #[serde(default)]
     usage: Option<Usage>,
 }
@@ -45,11 +46,11 @@ pub(super) fn event(data: &str) -> Result<Chunk, Failure> {
     let event: Event<'_> = object(data).map_err(|e| {
         Failure::malformed(format!("an event is none of a message: {e}: {}", start(data)))
     })?;
-    let delta = event.delta.unwrap_or_default();
+    let delta = event.delta.map(|Object(delta)| delta).unwrap_or_default();
     Ok(match &*event.kind {
         "error" => return Err(error_event(data)),
         "message_start" => {
-            let usage = event.message.and_then(|message| message.usage);
+            let usage = event.message.and_then(|Object(message)| message.usage);
             // The output tokens are those of a beginning, not a count of the answer.
             let usage = usage.map(|usage| Usage { completion_tokens: None, ..usage });
             Chunk { usage, ..Chunk::default() }

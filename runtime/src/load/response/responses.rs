@@ -8,6 +8,7 @@ use phasegate_core::record::ErrorClass;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::object::Object;
 use super::{Chunk, Failure, Said, Usage, error_event, object, server_error, start};
 
 #[derive(Deserialize)]
@@ -17,7 +18,7 @@ struct Event<'a> {
     #[serde(default)]
     delta: Said,
     #[serde(borrow, default)]
-    response: Option<Response<'a>>,
+    response: Option<Object<Response<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -37,10 +38,10 @@ pub(super) fn event(data: &str) -> Result<Chunk, Failure> {
     let event: Event<'_> = object(data).map_err(|e| {
         Failure::malformed(format!("an event is none of a response: {e}: {}", start(data)))
     })?;
-    let usage = event.response.as_ref().and_then(|response| response.usage);
+    let usage = event.response.as_ref().and_then(|Object(response)| response.usage);
     match &*event.kind {
         "error" => Err(error_event(data)),
-        "response.failed" => match event.response.and_then(|response| response.error) {
+        "response.failed" => match event.response.and_then(|Object(response)| response.error) {
             Some(error) => Err(server_error(error)),
             None => Err(Failure::new(ErrorClass::Status, "the server says that it failed")),
         },

@@ -75,7 +75,17 @@ fn an_error_in_the_stream_is_a_status_error_with_its_message_and_code() {
 
 #[test]
 fn what_is_not_the_api_is_malformed() {
-    for data in ["", "{", "[]", "{\"choices\":1}", "{\"choices\":[{\"text\":5}]}", "nonsense"] {
+    for data in [
+        "",
+        "{",
+        "[]",
+        "{\"choices\":1}",
+        "{\"choices\":[{\"text\":5}]}",
+        "nonsense",
+        "{\"choices\":[[]]}",
+        "{\"choices\":[{\"delta\":[\"text\"]}]}",
+        "{\"usage\":[1,2]}",
+    ] {
         assert_eq!(chunk(data).unwrap_err().class, ErrorClass::Malformed, "{data}");
     }
     let class = |body: &[u8], kind| whole(body, kind).unwrap_err().class;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::Usage;
+use super::object::Object;
 
 /// Every name of a count: `prompt_tokens` and `completion_tokens` of chats and
 /// completions, `input_tokens` and `output_tokens` of responses and messages,
@@ -19,8 +20,8 @@ pub(super) struct Fields {
     /// whole prompt is the sum of the three.
     cache_creation_input_tokens: Option<u32>,
     cache_read_input_tokens: Option<u32>,
-    completion_tokens_details: Option<Details>,
-    output_tokens_details: Option<Details>,
+    completion_tokens_details: Option<Object<Details>>,
+    output_tokens_details: Option<Object<Details>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -29,8 +30,8 @@ struct Details {
     reasoning_tokens: Option<u32>,
 }
 
-impl From<Fields> for Usage {
-    fn from(fields: Fields) -> Self {
+impl From<Object<Fields>> for Usage {
+    fn from(Object(fields): Object<Fields>) -> Self {
         let cached = [fields.cache_creation_input_tokens, fields.cache_read_input_tokens];
         let cached = cached.into_iter().flatten().fold(0, u32::saturating_add);
         let input = fields.input_tokens.map(|input| input.saturating_add(cached));
@@ -40,7 +41,7 @@ impl From<Fields> for Usage {
         Self {
             prompt_tokens: fields.prompt_tokens.or(input).or(total),
             completion_tokens,
-            reasoning_tokens: details.and_then(|details| details.reasoning_tokens),
+            reasoning_tokens: details.and_then(|Object(details)| details.reasoning_tokens),
         }
     }
 }

@@ -162,6 +162,7 @@ fn sample(
         memory_clock_mhz: memory_clock.map(f64::from),
         throttle: throttle(device),
         ecc_uncorrected,
+        // They come as events.
         xid: None,
         processes: None,
     })

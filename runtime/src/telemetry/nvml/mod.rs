@@ -4,11 +4,13 @@
 //!
 //! - `steps`: how long the energy counter's steps are, and when one is taken.
 //! - `fields`: one sample of one GPU.
+//! - `events`: what GPUs report by themselves: XID errors.
 
 use std::ffi::OsStr;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -21,9 +23,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Source, Taken};
 use crate::clock::Clock;
 
+mod events;
 mod fields;
 mod steps;
 
+use events::{Events, Kept};
 use fields::Reader;
 
 /// The library that the NVIDIA driver installs.
@@ -40,8 +44,19 @@ const WAITING: usize = 8;
 #[derive(Debug)]
 pub struct NvmlSource {
     requests: mpsc::Sender<Request>,
-    gpus: Vec<Gpu>,
+    found: Found,
+    /// Whoever's reading is complete takes them, so that one which was abandoned
+    /// takes none with it.
+    kept: Arc<Kept>,
     clock: Clock,
+}
+
+/// What was found when the source was opened.
+#[derive(Debug)]
+struct Found {
+    gpus: Vec<Gpu>,
+    /// Why XID events cannot be seen, as a sentence without its point.
+    unseen: Option<String>,
 }
 
 /// A reading that is asked for.
@@ -76,26 +91,35 @@ impl NvmlSource {
     pub fn open(lib: Option<PathBuf>, clock: Clock) -> Result<Self, String> {
         let (requests, inbox) = mpsc::channel(WAITING);
         let (opened, opening) = std::sync::mpsc::sync_channel(1);
+        let kept = Arc::<Kept>::default();
+        let keep = Arc::clone(&kept);
         thread::Builder::new()
             .name("nvml".to_owned())
-            .spawn(move || serve(lib, clock, &opened, inbox))
+            .spawn(move || serve(lib, clock, &keep, &opened, inbox))
             .map_err(|error| format!("cannot start the NVML thread: {error}"))?;
-        let gpus = opening
+        let found = opening
             .recv()
             .map_err(|_| "NVML ended its thread while it was loaded".to_owned())??;
-        Ok(Self { requests, gpus, clock })
+        Ok(Self { requests, found, kept, clock })
     }
 
     /// The GPUs, by index.
     #[must_use]
     pub fn gpus(&self) -> &[Gpu] {
-        &self.gpus
+        &self.found.gpus
+    }
+
+    /// Of which GPUs XID events cannot be seen, and why; `None` where they can be
+    /// of all.
+    #[must_use]
+    pub fn xids_unseen(&self) -> Option<&str> {
+        self.found.unseen.as_deref()
     }
 
     fn gone(&self) -> Taken {
         let now = self.clock.now();
         let error = CollectError::new(CollectErrorKind::Lost, "the NVML thread has ended");
-        Taken { start: now, first_byte: None, end: now, malformed: None, body: Err(error) }
+        Taken::plain(now, now, Err(error))
     }
 }
 
@@ -114,10 +138,11 @@ impl Source for NvmlSource {
     ) -> Pin<Box<dyn Future<Output = Taken> + Send + '_>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            if self.requests.send(Request { tick_within, answer }).await.is_err() {
-                return self.gone();
-            }
-            answered.await.unwrap_or_else(|_| self.gone())
+            let taken = match self.requests.send(Request { tick_within, answer }).await {
+                Ok(()) => answered.await.unwrap_or_else(|_| self.gone()),
+                Err(_) => self.gone(),
+            };
+            Taken { gpu_events: self.kept.take(), ..taken }
         })
     }
 }
@@ -127,7 +152,8 @@ impl Source for NvmlSource {
 fn serve(
     lib: Option<PathBuf>,
     clock: Clock,
-    opened: &std::sync::mpsc::SyncSender<Result<Vec<Gpu>, String>>,
+    kept: &Kept,
+    opened: &std::sync::mpsc::SyncSender<Result<Found, String>>,
     mut inbox: mpsc::Receiver<Request>,
 ) {
     let path = lib.unwrap_or_else(|| SYSTEM_LIBRARY.into());
@@ -147,7 +173,8 @@ fn serve(
         }
     };
     let gpus = devices.iter().map(|(gpu, _)| gpu.clone()).collect();
-    if opened.send(Ok(gpus)).is_err() {
+    let mut events = Events::register(&nvml, &devices, clock, kept);
+    if opened.send(Ok(Found { gpus, unseen: events.unseen() })).is_err() {
         return;
     }
     // After the answer: nobody waits for it but the first reading.
@@ -160,9 +187,11 @@ fn serve(
         }
         let start = clock.now();
         let body = reader.read(tick_within, || !answer.is_closed()).map(ReadingBody::Gpus);
-        let end = clock.now();
+        // Last, so that what was before a phase's START is not seen after it; and
+        // after a failure too, which an XID error may explain.
+        events.look();
         // It fails if the reading was abandoned in the meantime.
-        let _ = answer.send(Taken { start, first_byte: None, end, malformed: None, body });
+        let _ = answer.send(Taken::plain(start, clock.now(), body));
     }
 }
 

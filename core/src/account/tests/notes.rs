@@ -1,0 +1,73 @@
+//! What is said of the run and of no single phase, and what GPUs report.
+
+use super::run::*;
+use crate::account::result::Verdict;
+use crate::message::CollectError;
+use crate::message::CollectErrorKind::Lost;
+use crate::reading::{GpuEvent, GpuEventKind, ReadingBody};
+
+fn event(uuid: &str, from: u64, to: u64, what: GpuEventKind) -> GpuEvent {
+    GpuEvent { uuid: uuid.to_owned(), from: ms(from), to: ms(to), what }
+}
+
+fn xid(number: u64, from: u64, to: u64) -> GpuEvent {
+    event("GPU-1", from, to, GpuEventKind::Xid { number: Some(number), count: 1 })
+}
+
+fn unseen(uuid: &str, from: u64) -> GpuEvent {
+    event(uuid, from, from + 1, GpuEventKind::Unseen { reason: "not supported".to_owned() })
+}
+
+/// Two phases, 100 to 1100 and 1200 to 3200 ms, with this event in the GPU's reading
+/// around `at`.
+fn with(at: u64, events: Vec<GpuEvent>) -> Run {
+    let mut run = Run::two_phases();
+    let reads = |r: &&mut crate::reading::Reading| r.service == nvml() && r.start == ms(at - 2);
+    run.readings.iter_mut().find(reads).unwrap().gpu_events = events;
+    run
+}
+
+#[test]
+fn an_event_is_said_of_its_phase_or_of_the_run_and_changes_no_verdict() {
+    let between = with(1190, vec![xid(13, 1112, 1192)]).result();
+    assert!(between.phases.iter().all(|p| p.notes.is_empty() && p.verdict == Verdict::Clean));
+    insta::assert_snapshot!(between.notes.join("\n"), @"GPU GPU-1 of nvml reported XID error 13 outside of every phase, between 1.112 s and 1.192 s of the run.");
+
+    let inside = with(3210, vec![xid(79, 2202, 3212)]).result();
+    assert_eq!((inside.notes.len(), inside.phases[0].notes.len()), (0, 0));
+    assert_eq!(inside.phases[1].verdict, Verdict::Clean);
+    insta::assert_snapshot!(inside.phases[1].notes.join("\n"), @"GPU GPU-1 of nvml reported XID error 79 inside the phase or at its edge, between 2.202 s and 3.212 s of the run.");
+}
+
+#[test]
+fn an_event_of_a_reading_that_failed_is_said_too() {
+    let mut run = Run::two_phases();
+    let body = ReadingBody::Error(CollectError::new(Lost, "GPU 0 is lost"));
+    run.push(nvml(), "nvml", 2500, None, body).gpu_events = vec![xid(79, 2202, 2502)];
+    let notes = run.phase(1).notes.join("\n");
+    assert!(notes.contains("reported XID error 79 inside the phase, between 2.202 s"), "{notes}");
+}
+
+#[test]
+fn that_events_cannot_be_seen_is_said_once_and_of_whom() {
+    let all = with(90, vec![unseen("GPU-1", 0)]).result();
+    assert!(all.phases.iter().all(|p| p.notes.is_empty()));
+    assert_eq!(all.notes, ["XID events cannot be seen by nvml: not supported."]);
+
+    let one = with(90, vec![unseen("GPU-2", 0)]).result();
+    assert_eq!(one.notes, ["XID events of GPU GPU-2 cannot be seen by nvml: not supported."]);
+
+    let since = with(2200, vec![unseen("GPU-1", 2100)]).result();
+    assert_eq!(since.notes, ["XID events cannot be seen by nvml since 2.100 s: not supported."]);
+    assert_eq!((since.phases[0].notes.len(), since.phases[1].notes.len()), (0, 1));
+}
+
+#[test]
+fn messages_that_were_dropped_are_said_and_none_is_nothing() {
+    let mut run = Run::two_phases();
+    for (dropped, notes) in [(None, 0), (Some(0), 0), (Some(1), 1), (Some(3), 1)] {
+        run.facts.client.messages_dropped = dropped;
+        assert_eq!(run.result().notes.len(), notes, "{dropped:?}");
+    }
+    insta::assert_snapshot!(run.result().notes[0], @"3 messages between phasegate's own services were dropped because the receiver's queue was full: the client had too little CPU for its own bookkeeping.");
+}
