@@ -186,8 +186,8 @@ fn render_end(out: &mut String, result: &RunResult, artifacts: Option<&Path>) ->
         writeln!(out, "{line}")?;
     }
     writeln!(out, "outcome: {} (seed {})", outcome_word(result.outcome), result.seed)?;
-    for reason in &result.reasons {
-        writeln!(out, "  {reason}")?;
+    for line in result.reasons.iter().chain(&result.notes) {
+        writeln!(out, "  {line}")?;
     }
     if let Some(dir) = artifacts {
         writeln!(out, "artifacts: {}", dir.display())?;

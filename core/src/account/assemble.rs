@@ -71,6 +71,8 @@ pub struct RunFacts {
     pub client: ClientResult,
     /// The run was interrupted by Ctrl-C or SIGTERM.
     pub interrupted: bool,
+    /// What a reader should know of the run as a whole, in sentences.
+    pub notes: Vec<String>,
     /// What else went wrong (a journal that could not be written, …): any of
     /// them degrades the run.
     pub reasons: Vec<String>,
@@ -118,6 +120,7 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
         seed: evidence.plan.seed(),
         outcome,
         reasons,
+        notes: facts.notes,
         started_at: facts.started_at,
         finished_at: facts.finished_at,
         config: facts.config,

@@ -35,6 +35,10 @@ pub struct RunResult {
     pub outcome: RunOutcome,
     /// Why it is not `completed`, in sentences.
     pub reasons: Vec<String>,
+    /// What a reader should know of the run as a whole and that is no fault of
+    /// it, in sentences; absent where there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// RFC 3339.
     pub started_at: String,
     /// RFC 3339.

@@ -241,9 +241,11 @@ impl Shared {
         } else {
             let answer = async {
                 let endpoint = &exchange.endpoint;
-                let request = endpoint.request(&endpoint.body(&self.prompts.prompt(&credit)));
+                let prompt = self.prompts.prompt(&credit);
+                let streams = endpoint.streams(&prompt);
+                let request = endpoint.request(&endpoint.body(&prompt), streams);
                 progress.started = self.clock.now();
-                exchange.run(&request, &mut progress).await
+                exchange.run(&request, streams, &mut progress).await
             };
             tokio::select! {
                 biased;

@@ -47,8 +47,14 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Sends `request` and reads the answer, noting in `progress` what happens.
-    /// May be dropped at any point; `progress` is true at each.
-    pub(crate) async fn run(&self, request: &[u8], progress: &mut Progress) -> Result<(), Failure> {
+    /// `streams`: a stream was asked for. May be dropped at any point; `progress`
+    /// is true at each.
+    pub(crate) async fn run(
+        &self,
+        request: &[u8],
+        streams: bool,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
         let (mut connection, head) = self.send(request, progress).await?;
         progress.head(head.status);
         let reusable = if !(200..300).contains(&head.status) {
@@ -56,7 +62,7 @@ impl Exchange {
         } else if let Some(encoding) = encoding(&head) {
             let what = format!("the answer came compressed ({encoding}), which was not asked for");
             return Err(Failure::malformed(what));
-        } else if self.is_stream(&head.media_type) {
+        } else if is_stream(&head.media_type, streams) {
             self.stream(&mut connection, progress).await?
         } else {
             self.whole(&head, &mut connection, progress).await?
@@ -138,14 +144,6 @@ impl Exchange {
             quoted.push(if c.is_control() { ' ' } else { c });
         }
         quoted
-    }
-
-    /// Whether the answer is a stream of events: it says so, or it was asked
-    /// for one and says nothing that contradicts.
-    fn is_stream(&self, media_type: &str) -> bool {
-        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-        let vague = is("") || is("text/plain") || is("application/octet-stream");
-        is("text/event-stream") || (self.endpoint.streaming && vague)
     }
 
     async fn stream(
@@ -257,6 +255,14 @@ fn one_event(
     *finished |= chunk.finished;
     progress.complete |= chunk.done;
     Ok(())
+}
+
+/// Whether the answer is a stream of events: it says so, or it was asked for one
+/// and says nothing that contradicts.
+fn is_stream(media_type: &str, asked: bool) -> bool {
+    let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+    let vague = is("") || is("text/plain") || is("application/octet-stream");
+    is("text/event-stream") || (asked && vague)
 }
 
 fn encoding(head: &Head) -> Option<&str> {

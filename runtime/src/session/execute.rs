@@ -169,7 +169,7 @@ pub async fn execute(
     let settings = Settings {
         collectors: opened.iter().map(|source| source.plan.clone()).collect(),
         goodput: config.goodput.clone(),
-        streaming: config.endpoint.streaming && produces_tokens,
+        streaming: config.any_streams(),
         produces_tokens,
         urls: config.endpoint.urls().filter(|_| several).map(str::to_owned).collect(),
         ready_timeout: config.ready_timeout,
@@ -287,6 +287,7 @@ impl Run {
             reasons.push(format!("The endpoint {url} never became ready: {why}."));
         }
         let facts = RunFacts {
+            notes: origin.notes(),
             run_id: origin.run_id,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: origin.started_at,

@@ -232,6 +232,7 @@ fn finished(dir: &Path) -> Result<RunResult, RecoverError> {
         );
     }
     let facts = RunFacts {
+        notes: origin.notes(),
         run_id: origin.run_id,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         finished_at: later(&origin.started_at, last),

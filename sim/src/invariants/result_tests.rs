@@ -95,6 +95,7 @@ pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
         idle_baseline: None,
         boundaries: vec![boundary(Start), boundary(End)],
         windows: vec![],
+        notes: Vec::new(),
         results_joined: BTreeMap::from([("telemetry".to_owned(), true)]),
         client: ClientResult::default(),
     };

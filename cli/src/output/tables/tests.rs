@@ -146,6 +146,7 @@ pub(crate) fn result() -> RunResult {
             boundary(steady, BaselineKind::End, &one),
         ],
         windows: vec![],
+        notes: Vec::new(),
         results_joined: BTreeMap::new(),
         client: ClientResult::default(),
     }

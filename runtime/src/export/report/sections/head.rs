@@ -40,6 +40,7 @@ pub(in super::super) fn render(result: &RunResult) -> String {
         }
     ));
     out.push_str(&list("reasons", &result.reasons));
+    out.push_str(&list("notes", &result.notes));
     out.push_str(&format!(
         "<p class=\"sub\">{} {}, seed {}, run <code>{}</code></p>\n</header>\n",
         esc(&result.tool.name),
