@@ -15,6 +15,7 @@
 //! - `report`: the page of a run, finished or killed.
 //! - `robust`: servers that die and come back, crawl, cut, flood.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
+//! - `tokens`: `--tokenizer`, in builds that have it.
 
 mod endpoints;
 mod exact;
@@ -30,3 +31,5 @@ mod policy;
 mod report;
 mod robust;
 mod signals;
+#[cfg(feature = "tokenizers")]
+mod tokens;

@@ -155,6 +155,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled)
         metrics: Default::default(),
         errors: Default::default(),
         requests_by_url: Default::default(),
+        token_check: None,
         server_metrics: Vec::new(),
         gpus: Vec::new(),
         efficiency: None,

@@ -15,6 +15,7 @@
 //! - [`outcome`]: how the run ended, in words.
 //! - [`result`]: `run.json`, as types.
 //! - [`mod@sweep`]: steps of one rate or concurrency, side by side, and the knee.
+//! - [`tokens`]: token counts made here against the server's usage.
 //! - [`stats`]: statistics of a series of values, in bounded memory.
 
 pub mod assemble;
@@ -34,6 +35,7 @@ pub mod result;
 pub mod source;
 pub mod stats;
 pub mod sweep;
+pub mod tokens;
 pub mod track;
 pub mod verdict;
 pub mod windows;

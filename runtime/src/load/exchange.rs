@@ -11,7 +11,6 @@ use std::time::Duration;
 use phasegate_core::record::ErrorClass;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer;
 use super::classify::Failure;
 use super::connection::{Connection, Pool, Target, Unanswered};
 use super::endpoint::Endpoint;
@@ -219,9 +218,7 @@ impl Exchange {
             answer.extend_from_slice(bytes);
         }
         progress.usage(response::whole(&answer, self.endpoint.kind)?);
-        if let Some(text) = &mut progress.answer {
-            answer::append(text, &answer);
-        }
+        progress.said(self.endpoint.kind, &answer);
         progress.complete = true;
         Ok(true)
     }
@@ -245,9 +242,7 @@ fn one_event(
     let chunk = template.event(kind, event.name, event.data)?;
     if chunk.content {
         progress.content(mark, chunk.answer);
-        if let Some(answer) = &mut progress.answer {
-            answer::append(answer, event.data.as_bytes());
-        }
+        progress.said(kind, event.data.as_bytes());
     }
     if let Some(usage) = chunk.usage {
         progress.usage(usage);

@@ -231,6 +231,11 @@ fn finished(dir: &Path) -> Result<RunResult, RecoverError> {
                 .to_owned(),
         );
     }
+    if origin.config.pointer("/input/tokenizer").is_some_and(|path| !path.is_null()) {
+        reasons.push(
+            "The texts are not in the journal, so their tokens were not counted here.".to_owned(),
+        );
+    }
     let facts = RunFacts {
         notes: origin.notes(),
         run_id: origin.run_id,

@@ -42,6 +42,7 @@ pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
         metrics: BTreeMap::new(),
         errors: BTreeMap::new(),
         requests_by_url: BTreeMap::new(),
+        token_check: None,
         server_metrics: vec![],
         gpus: vec![],
         efficiency: None,
