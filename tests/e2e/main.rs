@@ -8,6 +8,7 @@
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
 //! - `inputs`: histories, schedules, prompts that do not repeat.
+//! - `many`: ten thousand streams at a time; a slow disk.
 //! - `idle`: `--idle-baseline`.
 //! - `nvml`: GPUs through NVML's C ABI.
 //! - `hazards`: one and five requests against every hazard; never silently wrong.
@@ -26,6 +27,7 @@ mod harness;
 mod hazards;
 mod idle;
 mod inputs;
+mod many;
 mod nvml;
 mod policy;
 mod report;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use phasegate_core::ServiceId;
 use phasegate_core::account::RunFacts;
@@ -41,6 +41,7 @@ use super::sources::{self, Opened};
 use crate::bus::{Bus, Transport};
 use crate::clock::Clock;
 use crate::config::{ExportLevel, RunConfig};
+use crate::export::LAST;
 use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::readings::ReadingWriter;
@@ -124,13 +125,14 @@ impl Files {
     /// Waits until everything is written; whether the journal is complete, and a
     /// sentence for each file that is not.
     fn finish(self) -> (bool, Vec<String>) {
-        let journal = self.journal.finish();
+        let deadline = Instant::now() + LAST;
+        let journal = self.journal.finish_by(deadline);
         let complete = journal.is_ok();
         let finished = [
             journal,
-            self.server_metrics.finish(),
-            self.gpu_telemetry.finish(),
-            self.records.map_or(Ok(()), LineFile::finish),
+            self.server_metrics.finish_by(deadline),
+            self.gpu_telemetry.finish_by(deadline),
+            self.records.map_or(Ok(()), |records| records.finish_by(deadline)),
         ];
         (complete, finished.into_iter().filter_map(Result::err).collect())
     }
