@@ -118,3 +118,15 @@ fn a_disk_that_does_not_keep_up_costs_entries_and_no_time() {
     let last = records.iter().map(|record| ns(&record["started_ns"])).max().unwrap();
     assert!(last > ns(&profiling["start_ns"]) + 2_000_000_000, "sending stopped with the disk");
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error_that_names_it_and_no_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("run/run.json/in the way")).unwrap();
+    let mock = Mock::start(&["--ttft", "1ms", "--itl", "0ms"]);
+    let args = ["-u", &mock.url, "-m", "mock", "-n", "3", "--gpu-telemetry", "none"];
+    let ran = start_in(dir, &args).finish();
+    ran.assert_code(1);
+    assert!(ran.stderr.contains("run.json: "), "{}", ran.stderr);
+    assert_eq!(ran.lines("records.jsonl").len(), 3, "what was measured is there");
+}

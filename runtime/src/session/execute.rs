@@ -83,6 +83,14 @@ pub enum SessionError {
         /// What the system says.
         problem: std::io::Error,
     },
+    /// What was measured cannot be written.
+    #[error("{path}: {problem}; what was written until now is kept")]
+    Unwritten {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        problem: std::io::Error,
+    },
     /// A task of ours died.
     #[error("{0} died, which is a bug in phasegate: {1}")]
     Died(&'static str, JoinError),
