@@ -41,7 +41,7 @@ pub fn execute(resolved: Resolved) -> Exit {
             complain(&error);
             match error {
                 SessionError::Config(_) | SessionError::Artifacts { .. } => Exit::Usage,
-                SessionError::Died(..) => Exit::ConditionFailed,
+                SessionError::Unwritten { .. } | SessionError::Died(..) => Exit::ConditionFailed,
             }
         }
     }

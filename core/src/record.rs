@@ -126,7 +126,9 @@ pub struct RequestRecord {
     pub planned: Tick,
     /// When the client began to work on it: before connecting, before writing.
     pub started: Tick,
-    /// When its last byte had been handed to the socket.
+    /// When its last byte had been handed to the socket. In the journal only of
+    /// requests that did not reason, as `first_byte` and `last_token`: no metric
+    /// depends on them.
     pub sent: Option<Tick>,
     /// When the first byte of the answer was read from the socket.
     pub first_byte: Option<Tick>,
@@ -134,8 +136,7 @@ pub struct RequestRecord {
     /// from the socket. Role-only, empty and keep-alive events have none.
     pub first_token: Option<Tick>,
     /// The same for the first that has a part of the answer itself (text, refusal,
-    /// tool call): reasoning is none. In the journal only where it is the first
-    /// token: no decision depends on it.
+    /// tool call): reasoning is none.
     pub first_output_token: Option<Tick>,
     /// When the second event with content was read.
     pub second_token: Option<Tick>,
@@ -149,8 +150,7 @@ pub struct RequestRecord {
     pub prompt_tokens: Option<u32>,
     /// Output tokens, by the server's usage.
     pub output_tokens: Option<u32>,
-    /// Those of them that are reasoning, by the server's usage. Not in the
-    /// journal.
+    /// Those of them that are reasoning, by the server's usage.
     pub reasoning_tokens: Option<u32>,
     /// Gaps between neighbouring content events, in nanoseconds. Not in the
     /// journal: no decision depends on them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use phasegate_core::plan::RunPlan;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::load::dataset::Dataset;
 use crate::secret::Secret;
@@ -37,6 +38,19 @@ pub struct RunConfig {
     pub strict: bool,
     /// Measure the client's own floor before the run.
     pub calibrate: bool,
+}
+
+impl RunConfig {
+    /// Whether any answer is streamed: by the run's word, or by that of a body
+    /// that is passed through.
+    #[must_use]
+    pub fn any_streams(&self) -> bool {
+        let by_run = self.endpoint.streaming;
+        let by_extra = self.endpoint.extra_inputs.get("stream").and_then(Value::as_bool);
+        let by_bodies = || self.input.dataset.as_ref().map(|data| data.any_streams(by_run));
+        let streams = by_extra.or_else(by_bodies).unwrap_or(by_run);
+        streams && self.endpoint.kind.produces_tokens()
+    }
 }
 
 /// What kind of API is spoken.
@@ -74,6 +88,16 @@ impl EndpointType {
         match self {
             Self::Chat | Self::Completions | Self::Responses | Self::Messages => true,
             Self::Embeddings | Self::Rerank => false,
+        }
+    }
+
+    /// Whether a stream has its token counts only if `stream_options` ask for
+    /// them.
+    #[must_use]
+    pub fn usage_is_asked_for(self) -> bool {
+        match self {
+            Self::Chat | Self::Completions => true,
+            Self::Embeddings | Self::Responses | Self::Messages | Self::Rerank => false,
         }
     }
 
@@ -203,6 +227,10 @@ pub struct InputConfig {
     pub tokenizer: Option<PathBuf>,
     /// Prompts from a file instead of synthetic ones.
     pub file: Option<InputFile>,
+    /// What a reader of the result should know of the input: how a file's
+    /// request bodies differ from what the run asks for. They win.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What is in the file, if it was read; otherwise it is read when it is
     /// needed.
     #[serde(skip)]
@@ -226,6 +254,7 @@ impl InputConfig {
             schedule: None,
             tokenizer: None,
             file: None,
+            notes: Vec::new(),
             dataset: None,
         }
     }
@@ -260,7 +289,8 @@ pub enum InputFormat {
     /// One JSON object a line with `prompt` or `messages`, and optionally
     /// `max_tokens` (or `output_length`).
     Jsonl,
-    /// One request body a line, passed through with the model filled in.
+    /// One request body a line, passed through; model and streaming are filled
+    /// in where it lacks them.
     Openai,
     /// A JSON list of `{"conversations": [...]}`: the first message of each is
     /// the prompt.

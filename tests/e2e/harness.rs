@@ -143,7 +143,15 @@ pub(crate) fn start(args: &[&str]) -> Running {
 }
 
 pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Running {
-    let dir = tempfile::tempdir().unwrap();
+    spawn(tempfile::tempdir().unwrap(), args, env)
+}
+
+/// The same with artifacts in `run` below a directory that is there.
+pub(crate) fn start_in(dir: tempfile::TempDir, args: &[&str]) -> Running {
+    spawn(dir, args, &[])
+}
+
+fn spawn(dir: tempfile::TempDir, args: &[&str], env: &[(&str, &str)]) -> Running {
     let child = Command::new(BINARY)
         .arg("run")
         .args(args)

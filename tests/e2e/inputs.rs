@@ -186,6 +186,42 @@ fn shared_prefixes_are_in_front_of_the_prompts() {
 }
 
 #[test]
+fn request_bodies_keep_their_own_model_and_streaming_and_the_result_says_how_many() {
+    let mock = Mock::start(&["--ttft", "1ms", "--itl", "0ms"]);
+    let usage = "\"stream_options\":{\"include_usage\":true}";
+    let message = "\"messages\":[{\"role\":\"user\",\"content\":\"a b\"}],\"max_tokens\":3";
+    let file = file(&format!(
+        "{{{message}}}\n{{{message},\"stream\":false}}\n{{{message},\"stream\":true}}\n\
+         {{{message},\"stream\":true,{usage}}}\n"
+    ));
+    let args = ["--dataset-type", "openai", "-n", "4", "--streaming"];
+    let ran = measured(&mock, &file, &args);
+    let result = ran.assert_sound();
+    let profiling = phase(&result, "profiling");
+    assert_eq!(profiling["requests"]["completed"], 4);
+    let metrics = &profiling["metrics"];
+    assert_eq!(metrics["time_to_first_token"]["count"], 3, "one is not streamed");
+    assert_eq!(metrics["output_sequence_length"]["count"], 3, "one asks for no usage");
+    let said = result["notes"].as_array().unwrap();
+    assert_eq!(said.len(), 2, "{said:?}");
+    for (note, part) in said.iter().zip([
+        "1 of 4 request bodies of the file say that they are not to be streamed",
+        "1 of 4 request bodies of the file are streamed without stream_options.include_usage",
+    ]) {
+        assert!(note.as_str().unwrap().starts_with(part), "{note}");
+        assert!(ran.stdout.contains(part), "{}", ran.stdout);
+    }
+    // What is merged in wins, and the counts are there.
+    let extra = "{\"stream\":true,\"stream_options\":{\"include_usage\":true}}";
+    let ran = measured(&mock, &file, &[&args[..], &["--extra-inputs", extra]].concat());
+    let result = ran.assert_sound();
+    let metrics = &phase(&result, "profiling")["metrics"];
+    assert_eq!(metrics["output_sequence_length"]["count"], 4);
+    assert_eq!(metrics["time_to_first_token"]["count"], 4);
+    assert_eq!(result["notes"], Value::Null);
+}
+
+#[test]
 fn what_is_wrong_with_an_input_is_said_before_anything_is_sent() {
     let bad = file("{\"prompt\":\"a\"}\n{\"prompt\":\n");
     let path = bad.path().to_str().unwrap();

@@ -8,6 +8,7 @@
 //! - `exact`: the client's counts against the server's own truth.
 //! - `exporters`: telemetry that hangs, lies, dies.
 //! - `inputs`: histories, schedules, prompts that do not repeat.
+//! - `many`: ten thousand streams at a time; a slow disk.
 //! - `idle`: `--idle-baseline`.
 //! - `nvml`: GPUs through NVML's C ABI.
 //! - `hazards`: one and five requests against every hazard; never silently wrong.
@@ -16,6 +17,7 @@
 //! - `robust`: servers that die and come back, crawl, cut, flood.
 //! - `signals`: Ctrl-C in every state, and `kill -9`.
 //! - `slo`: searches for the highest load that keeps its objectives.
+//! - `tokens`: `--tokenizer`, in builds that have it.
 
 mod endpoints;
 mod exact;
@@ -26,9 +28,12 @@ mod harness;
 mod hazards;
 mod idle;
 mod inputs;
+mod many;
 mod nvml;
 mod policy;
 mod report;
 mod robust;
 mod signals;
 mod slo;
+#[cfg(feature = "tokenizers")]
+mod tokens;

@@ -102,6 +102,46 @@ fn a_killed_run_is_finished_from_its_files() {
 }
 
 #[test]
+fn what_a_request_reasoned_is_in_the_result_of_a_killed_run_too() {
+    let mock = Mock::start(&["--ttft", "5ms", "--itl", "2ms", "--reasoning-tokens", "3"]);
+    let line = "-c 2 --warmup-request-count 6 --osl 8 --gpu-telemetry none";
+
+    // Killed while its second phase goes on: the first is as its records say.
+    let running = mock.load(&format!("-d 600s {line}"), &[]);
+    running.when("records.jsonl", |text| text.lines().count() > 20);
+    let killed = running.kill();
+    report(&killed.path(""));
+    let result = killed.json();
+    let metrics = &phase(&result, "warmup")["metrics"];
+    let lines = killed.lines("records.jsonl");
+    let warmup: Vec<&Value> = lines.iter().filter(|line| line["phase"] == "warmup").collect();
+    assert_eq!(warmup.len(), 6);
+    assert_eq!(metrics["reasoning_token_count"]["count"], 6);
+    assert_eq!(metrics["reasoning_token_count"]["avg"], 3.0);
+    let ns = |line: &Value, key: &str| line[key].as_u64().unwrap();
+    let answered = |line: &&Value| ns(line, "first_output_token_ns") - ns(line, "started_ns");
+    let longest = warmup.iter().map(answered).max().unwrap() as f64 / 1e6;
+    assert_eq!(metrics["time_to_first_output_token"]["max"].as_f64(), Some(longest));
+
+    // Killed just before its result was written: every metric is the live one's,
+    // but for the gaps between events.
+    let ran = mock.run(&format!("-n 10 {line}"), &[]);
+    let live = ran.assert_sound();
+    std::fs::remove_file(ran.path("run.json")).unwrap();
+    report(&ran.path(""));
+    let rebuilt = ran.json();
+    for name in ["warmup", "profiling"] {
+        let of = |result: &Value| {
+            let mut metrics = phase(result, name)["metrics"].as_object().unwrap().clone();
+            assert!(metrics["reasoning_token_count"]["count"].as_u64() > Some(0));
+            metrics.remove("inter_chunk_latency");
+            metrics
+        };
+        assert_eq!(of(&rebuilt), of(&live), "{name}");
+    }
+}
+
+#[test]
 fn what_is_no_run_is_one_clear_error_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let cases: [(&str, &[u8], &str); 5] = [

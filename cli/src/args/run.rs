@@ -335,7 +335,7 @@ pub enum ArrivalArg {
 pub enum InputFormatArg {
     /// One object a line with prompt or messages, and optionally max_tokens
     Jsonl,
-    /// One request body a line, passed through
+    /// One request body a line, passed through unchanged
     #[value(alias = "raw")]
     Openai,
     /// A JSON list of conversations, of which the first message is sent

@@ -1,6 +1,7 @@
 //! `phasegate mock`: serves the simulated inference server until it is told to
 //! stop.
 
+use phasegate_runtime::session::raise_file_limit;
 use phasegate_sim::server::{Hazard, Server, ServerConfig};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,8 @@ pub fn run(args: &MockArgs) -> Exit {
             return Exit::Usage;
         }
     };
+    // As many connections as the system allows; how many come is not known.
+    let _ = raise_file_limit(0);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -58,6 +58,9 @@ fn head(out: &mut String, config: &RunConfig, demo: bool) -> std::fmt::Result {
         writeln!(out, "           adds {extra} to every request")?;
     }
     writeln!(out, "input      {}", input_words(&config.input, config.endpoint.kind))?;
+    for note in &config.input.notes {
+        writeln!(out, "           {note}")?;
+    }
     writeln!(out, "seed       {}", config.plan.seed())?;
     writeln!(out, "phases")
 }

@@ -22,6 +22,7 @@ mod tests;
 use std::time::{Duration, SystemTime};
 
 use phasegate_runtime::config::{ArtifactConfig, EndpointType, ExportLevel, RunConfig};
+use phasegate_runtime::load::dataset::Asked;
 
 use crate::args::RunArgs;
 use crate::args::env::{Environment, Variable};
@@ -77,7 +78,19 @@ pub fn resolve_with(
     now: SystemTime,
 ) -> Result<Resolved, Usage> {
     let (endpoint, urls) = endpoint::endpoint(args, env, file)?;
-    let input = input::input(args, file, endpoint.kind)?;
+    let mut input = input::input(args, file, endpoint.kind)?;
+    if let Some(data) = &input.dataset {
+        let from = &args.endpoint;
+        input.notes = data.differences(&Asked {
+            model: endpoint.model.as_deref(),
+            streaming: endpoint.streaming,
+            streaming_given: from.streaming
+                || from.no_streaming
+                || file.endpoint.streaming.is_some(),
+            usage_is_asked_for: endpoint.kind.usage_is_asked_for(),
+            extra: &endpoint.extra_inputs,
+        });
+    }
     if endpoint.kind == EndpointType::Messages && input.osl.is_none() && input.file.is_none() {
         let problem = "Anthropic's API requires max_tokens; give a length";
         return Err(wrong(args.input.osl.is_some(), "osl", file, "input.osl", problem));

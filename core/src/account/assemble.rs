@@ -72,6 +72,8 @@ pub struct RunFacts {
     pub client: ClientResult,
     /// The run was interrupted by Ctrl-C or SIGTERM.
     pub interrupted: bool,
+    /// What a reader should know of the run as a whole, in sentences.
+    pub notes: Vec<String>,
     /// What else went wrong (a journal that could not be written, …): any of
     /// them degrades the run.
     pub reasons: Vec<String>,
@@ -115,8 +117,10 @@ pub fn assemble(evidence: &Evidence<'_>, attributed: &Attributed, facts: RunFact
     }
     let (outcome, reasons) = outcome(evidence, &facts);
     let planned = evidence.plan.phases();
-    let mut notes = attributed
-        .run_notes(&|index| planned.get(index).is_some_and(|phase| phase.kind != PhaseKind::Idle));
+    let mut notes = facts.notes;
+    let measured =
+        |index: usize| planned.get(index).is_some_and(|phase| phase.kind != PhaseKind::Idle);
+    notes.extend(attributed.run_notes(&measured));
     notes.extend(client::dropped(&facts.client));
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -161,6 +165,7 @@ fn phase(judge: &Judge<'_>, index: usize, plan: &PhasePlan, ledgers: Reconciled)
         metrics: Default::default(),
         errors: Default::default(),
         requests_by_url: Default::default(),
+        token_check: None,
         server_metrics: Vec::new(),
         gpus: Vec::new(),
         efficiency: None,

@@ -16,6 +16,7 @@
 //! - [`result`]: `run.json`, as types.
 //! - [`mod@slo`]: what a search for the highest load within objectives came to.
 //! - [`mod@sweep`]: steps of one rate or concurrency, side by side, and the knee.
+//! - [`tokens`]: token counts made here against the server's usage.
 //! - [`stats`]: statistics of a series of values, in bounded memory.
 
 pub mod assemble;
@@ -36,6 +37,7 @@ pub mod slo;
 pub mod source;
 pub mod stats;
 pub mod sweep;
+pub mod tokens;
 pub mod track;
 pub mod verdict;
 pub mod windows;

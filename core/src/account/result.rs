@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 mod energy;
 mod series;
+mod tokens;
 
 pub use energy::{
     AvgMax, Efficiency, EnergySource, GpuResult, IdleBaseline, IdleGpu, IdleSide, Max,
 };
 use series::maybe_whole;
 pub use series::{Delta, GaugeStats, Maybe, Moved, Quantile, ServerMetric, WindowMetric};
+pub use tokens::{TokenCheck, TokenSide};
 
 pub use super::slo::SloResult;
 pub use super::sweep::SweepResult;
@@ -112,6 +114,10 @@ pub struct PhaseResult {
     /// URL → its requests, by the records; absent where there is one URL.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests_by_url: BTreeMap<String, RequestCounts>,
+    /// The client's own count of tokens against the server's; absent where no
+    /// tokenizer was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_check: Option<TokenCheck>,
     pub server_metrics: Vec<ServerMetric>,
     pub gpus: Vec<GpuResult>,
     /// What the phase's work took; `null` where no GPU was read.

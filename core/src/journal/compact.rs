@@ -5,12 +5,15 @@
 //! most 64 for a credit event. `#[serde(with = "crate::journal::compact")]`
 //! writes a sequence of whole numbers (variable-length in the journal's
 //! encoding): flags, phase, number, the status, `planned`, each moment as its
-//! difference to the one before, chunks, prompt tokens, output tokens.
-//! Differences have their sign in the lowest bit; that of the status is to 200,
-//! that of the output tokens to the chunks. What is not there is left out, and
-//! the flags, which say what that is, are 0 for a request that has everything.
-//! Not written, because no decision depends on them: the gaps, reasoning tokens,
-//! and a first output token other than the first token.
+//! difference to the one before, chunks, prompt tokens, output tokens; of a
+//! request that reasoned, the first output token as its difference to the first
+//! token, and the reasoning tokens. Differences have their sign in the lowest bit;
+//! that of the status is to 200, that of the output tokens to the chunks. What is
+//! not there is left out, and the flags, which say what that is, are 0 for a
+//! request that has everything and did not reason. Not written, because no decision
+//! and no metric but that of the gaps depends on them: the gaps, and, so that the
+//! 64 bytes hold, of a request that reasoned when it was sent and when its first
+//! byte and its last token came.
 
 use core::fmt;
 
@@ -24,7 +27,7 @@ use crate::record::{ErrorClass, Outcome, RequestRecord};
 use crate::time::Tick;
 
 /// The most numbers that a record takes.
-const MOST: usize = 15;
+const MOST: usize = 17;
 
 /// Outcomes in the order of their codes; the code of one is its place.
 const OUTCOMES: [Outcome; 7] = [
@@ -43,8 +46,12 @@ const STATUS: u32 = OUTCOME_BITS;
 const MOMENTS: u32 = STATUS + 1;
 const PROMPT: u32 = MOMENTS + 5;
 const OUTPUT: u32 = PROMPT + 1;
-/// The first output token is not the first token.
+/// There is a first token and no first output token: all of it was reasoning.
 const REASONED: u32 = OUTPUT + 1;
+/// The first output token is another than the first token, and is written.
+const ANSWERED: u32 = REASONED + 1;
+/// The number of reasoning tokens is written.
+const REASONING: u32 = ANSWERED + 1;
 
 /// The status of most.
 const OK: u64 = 200;
@@ -71,14 +78,25 @@ fn absent<T>(value: Option<T>, bit: u32) -> u64 {
 /// Those of the serializer.
 pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result<S::Ok, S::Error> {
     let r = record;
-    let moments = [r.sent, r.first_byte, r.first_token, r.second_token, r.last_token];
+    let answered = r.first_output_token.filter(|at| r.first_token != Some(*at));
+    let [sent, first_byte, last_token] =
+        [r.sent, r.first_byte, r.last_token].map(|moment| moment.filter(|_| answered.is_none()));
+    let moments = [sent, first_byte, r.first_token, r.second_token, last_token];
     let mut flags = code(r.outcome);
     flags |= absent(r.status, STATUS);
     flags |= (MOMENTS..).zip(moments).map(|(bit, moment)| absent(moment, bit)).sum::<u64>();
     flags |= absent(r.prompt_tokens, PROMPT) | absent(r.output_tokens, OUTPUT);
-    flags |= u64::from(r.first_output_token != r.first_token) << REASONED;
+    flags |= u64::from(r.first_token.is_some() && r.first_output_token.is_none()) << REASONED;
+    flags |= u64::from(answered.is_some()) << ANSWERED;
+    flags |= u64::from(r.reasoning_tokens.is_some()) << REASONING;
 
-    let there = [r.status.is_some(), r.prompt_tokens.is_some(), r.output_tokens.is_some()];
+    let there = [
+        r.status.is_some(),
+        r.prompt_tokens.is_some(),
+        r.output_tokens.is_some(),
+        answered.is_some(),
+        r.reasoning_tokens.is_some(),
+    ];
     let optional = moments.iter().filter(|moment| moment.is_some()).count()
         + there.iter().filter(|there| **there).count();
     let mut tuple = serializer.serialize_tuple(MOST - moments.len() - there.len() + optional)?;
@@ -100,6 +118,12 @@ pub fn serialize<S: Serializer>(record: &RequestRecord, serializer: S) -> Result
     }
     if let Some(tokens) = r.output_tokens {
         tuple.serialize_element(&zigzag(tokens.into(), r.chunks.into()))?;
+    }
+    if let Some(answered) = answered {
+        tuple.serialize_element(&zigzag(answered.0, r.first_token.unwrap_or(r.started).0))?;
+    }
+    if let Some(tokens) = r.reasoning_tokens {
+        tuple.serialize_element(&u64::from(tokens))?;
     }
     tuple.end()
 }
@@ -132,7 +156,7 @@ impl<'de> Visitor<'de> for Numbers {
         let outcome = usize::try_from(flags & ((1 << OUTCOME_BITS) - 1))
             .ok()
             .and_then(|code| OUTCOMES.get(code))
-            .filter(|_| flags >> (REASONED + 1) == 0)
+            .filter(|_| flags >> (REASONING + 1) == 0 && (there(REASONED) || there(ANSWERED)))
             .ok_or_else(|| de::Error::custom(format_args!("{flags:#x} are no record's flags")))?;
         let credit = CreditId { phase: narrow(next()?)?, number: narrow(next()?)? };
         let status = if there(STATUS) { Some(narrow(unzigzag(next()?, OK))?) } else { None };
@@ -156,6 +180,12 @@ impl<'de> Visitor<'de> for Numbers {
         let prompt_tokens = if there(PROMPT) { Some(narrow(next()?)?) } else { None };
         let output_tokens =
             if there(OUTPUT) { Some(narrow(unzigzag(next()?, chunks.into()))?) } else { None };
+        let first_output_token = if there(ANSWERED) {
+            first_token.filter(|_| there(REASONED))
+        } else {
+            Some(Tick(unzigzag(next()?, first_token.unwrap_or(started).0)))
+        };
+        let reasoning_tokens = if there(REASONING) { None } else { Some(narrow(next()?)?) };
         Ok(RequestRecord {
             credit,
             outcome: *outcome,
@@ -165,14 +195,14 @@ impl<'de> Visitor<'de> for Numbers {
             sent,
             first_byte,
             first_token,
-            first_output_token: first_token.filter(|_| there(REASONED)),
+            first_output_token,
             second_token,
             last_token,
             ended,
             chunks,
             prompt_tokens,
             output_tokens,
-            reasoning_tokens: None,
+            reasoning_tokens,
             gaps_ns: Vec::new(),
         })
     }
@@ -199,35 +229,37 @@ mod tests {
             (planned, started, ended) in any::<(u64, u64, u64)>(),
             moments in any::<[Option<u64>; 5]>(),
             chunks in any::<u32>(),
-            tokens in any::<[Option<u32>; 2]>(),
-            reasoned in any::<bool>(),
+            tokens in any::<[Option<u32>; 3]>(),
+            (same, answered) in any::<(bool, Option<u64>)>(),
         ) -> RequestRecord {
             let [sent, first_byte, first_token, second_token, last_token] =
                 moments.map(|m| m.map(Tick));
+            let first_output_token = if same { first_token } else { answered.map(Tick) };
+            let plain = first_output_token.is_none() || first_output_token == first_token;
             RequestRecord {
                 credit: CreditId { phase, number },
                 outcome,
                 status,
                 planned: Tick(planned),
                 started: Tick(started),
-                sent,
-                first_byte,
+                sent: sent.filter(|_| plain),
+                first_byte: first_byte.filter(|_| plain),
                 first_token,
-                first_output_token: first_token.filter(|_| !reasoned),
+                first_output_token,
                 second_token,
-                last_token,
+                last_token: last_token.filter(|_| plain),
                 ended: Tick(ended),
                 chunks,
                 prompt_tokens: tokens[0],
                 output_tokens: tokens[1],
-                reasoning_tokens: None,
+                reasoning_tokens: tokens[2],
                 gaps_ns: Vec::new(),
             }
         }
     }
 
     #[test]
-    fn an_answer_after_reasoning_loses_its_moment_and_nothing_else() {
+    fn an_answer_after_reasoning_keeps_what_metrics_are_made_of() {
         let at = |ms| Some(Tick::from_millis(ms));
         let mut record = RequestRecord {
             credit: CreditId { phase: 1, number: 2 },
@@ -249,8 +281,8 @@ mod tests {
             gaps_ns: vec![1, 2],
         };
         let bytes = postcard::to_allocvec(&Compact(record.clone())).unwrap();
-        (record.first_output_token, record.reasoning_tokens) = (None, None);
         record.gaps_ns.clear();
+        (record.sent, record.first_byte, record.last_token) = (None, None, None);
         assert_eq!(postcard::from_bytes::<Compact>(&bytes).unwrap().0, record);
     }
 

@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use phasegate_core::Tick;
 use phasegate_core::journal::{Encoder, Entry, Header, JournalError, Kind, digest, encode_input};
 use serde::Serialize;
 
-use super::writer::{Format, Queue, Writer};
+use super::writer::{Format, LAST, Queue, Writer};
 
 /// One node's way into the journal.
 #[derive(Debug, Clone)]
@@ -97,7 +98,15 @@ impl JournalFile {
     /// # Errors
     /// One sentence that names the file and what it lacks.
     pub fn finish(self) -> Result<(), String> {
-        self.0.finish()
+        self.finish_by(Instant::now() + LAST)
+    }
+
+    /// The same, at most until `deadline`.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_by(self, deadline: Instant) -> Result<(), String> {
+        self.0.finish(deadline)
     }
 }
 

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
-use super::writer::{Format, Queue, Writer};
+use super::writer::{Format, LAST, Queue, Writer};
 
 /// What is collected before it is written.
 const CHUNK: usize = 64 * 1024;
@@ -71,7 +72,15 @@ impl LineFile {
     /// One sentence that names the file: the disk's error, or how many pieces
     /// the disk was too slow for.
     pub fn finish(self) -> Result<(), String> {
-        self.0.finish()
+        self.finish_by(Instant::now() + LAST)
+    }
+
+    /// The same, at most until `deadline`.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_by(self, deadline: Instant) -> Result<(), String> {
+        self.0.finish(deadline)
     }
 }
 

@@ -18,3 +18,5 @@ pub mod records;
 pub mod report;
 pub mod summary;
 mod writer;
+
+pub(crate) use writer::LAST;

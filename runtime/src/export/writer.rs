@@ -23,6 +23,14 @@ pub(super) const FLUSH: Duration = Duration::from_millis(200);
 /// finds it asleep on the queue instead would have to wake it, each time.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How long the disk has at the end of a run for what still waits. What is not
+/// written then is lost, as what found no room: a disk that hangs must not keep the
+/// run from its end.
+pub(crate) const LAST: Duration = Duration::from_secs(10);
+
+/// How often the end of the thread is looked for.
+const POLL: Duration = Duration::from_millis(1);
+
 /// Turns items into the bytes of a file.
 pub(super) trait Format: Send + 'static {
     /// What is handed in.
@@ -40,12 +48,19 @@ pub(super) trait Format: Send + 'static {
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     items: SyncSender<T>,
+    /// Items that were not handed in.
     dropped: Arc<AtomicU64>,
+    /// Items that were.
+    handed_in: Arc<AtomicU64>,
 }
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Self { items: self.items.clone(), dropped: Arc::clone(&self.dropped) }
+        Self {
+            items: self.items.clone(),
+            dropped: Arc::clone(&self.dropped),
+            handed_in: Arc::clone(&self.handed_in),
+        }
     }
 }
 
@@ -53,13 +68,14 @@ impl<T> Queue<T> {
     /// One in which at most `most` items wait, and its other end.
     pub(super) fn new(most: usize) -> (Self, Receiver<T>) {
         let (items, receiver) = sync_channel(most);
-        (Self { items, dropped: Arc::default() }, receiver)
+        (Self { items, dropped: Arc::default(), handed_in: Arc::default() }, receiver)
     }
 
     /// Hands an item in; where there is no room it is dropped and counted.
     pub(super) fn send(&self, item: T) {
-        if self.items.try_send(item).is_err() {
-            self.lost();
+        match self.items.try_send(item) {
+            Ok(()) => drop(self.handed_in.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => self.lost(),
         }
     }
 
@@ -74,6 +90,8 @@ impl<T> Queue<T> {
 pub(super) struct Writer<T> {
     path: PathBuf,
     queue: Queue<T>,
+    /// Items that are in the file.
+    written: Arc<AtomicU64>,
     thread: JoinHandle<io::Result<()>>,
 }
 
@@ -86,10 +104,12 @@ impl<T: Send + 'static> Writer<T> {
         format: impl Format<Item = T>,
     ) -> io::Result<Self> {
         let (queue, receiver) = Queue::new(QUEUE);
+        let written = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&written);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || write_all(file, format, &receiver))?;
-        Ok(Self { path: path.to_owned(), queue, thread })
+            .spawn(move || write_all(file, format, &receiver, &count))?;
+        Ok(Self { path: path.to_owned(), queue, written, thread })
     }
 
     /// The way in.
@@ -97,23 +117,37 @@ impl<T: Send + 'static> Writer<T> {
         self.queue.clone()
     }
 
-    /// Waits until everything is written. Every other way in must be gone, or
-    /// this waits for it.
+    /// Waits until everything is written, at most until `deadline`. Every other way
+    /// in must be gone, or this waits for it.
     ///
     /// # Errors
     /// One sentence that names the file: the disk's error, or how many items the
     /// disk was too slow for.
-    pub(super) fn finish(self) -> Result<(), String> {
-        let Queue { items, dropped } = self.queue;
+    pub(super) fn finish(self, deadline: Instant) -> Result<(), String> {
+        let Queue { items, dropped, handed_in } = self.queue;
         drop(items);
         let name = self.path.display();
+        while !self.thread.is_finished() {
+            if Instant::now() >= deadline {
+                // It cannot be called back from a write; it ends with the process.
+                let waiting = handed_in.load(Ordering::Relaxed);
+                let waiting = waiting.saturating_sub(self.written.load(Ordering::Relaxed));
+                let lost = dropped.load(Ordering::Relaxed) + waiting;
+                return Err(too_slow(&self.path, lost));
+            }
+            std::thread::sleep(POLL);
+        }
         let written = self.thread.join().map_err(|_| format!("{name}: its writer died."))?;
         written.map_err(|error| format!("{name} is incomplete: {error}."))?;
         match dropped.load(Ordering::Relaxed) {
             0 => Ok(()),
-            n => Err(format!("{name} is incomplete: the disk was too slow for {n} entries.")),
+            n => Err(too_slow(&self.path, n)),
         }
     }
+}
+
+fn too_slow(path: &Path, lost: u64) -> String {
+    format!("{} is incomplete: the disk was too slow for {lost} entries.", path.display())
 }
 
 /// Takes items until every way in is gone. After an error it goes on taking
@@ -122,9 +156,12 @@ fn write_all<F: Format>(
     mut file: File,
     mut format: F,
     items: &Receiver<F::Item>,
+    written: &AtomicU64,
 ) -> io::Result<()> {
     let mut result = Ok(());
     let mut out = Vec::new();
+    // Taken since the last write.
+    let mut held = 0;
     // Since when the oldest item has been in memory.
     let mut since: Option<Instant> = None;
     loop {
@@ -139,6 +176,7 @@ fn write_all<F: Format>(
                     full = format.take(item, &mut out);
                     taken += 1;
                 }
+                held += taken as u64;
                 match full {
                     Ok(true) => (Ok(()), true),
                     Err(error) => (Err(error), true),
@@ -157,6 +195,10 @@ fn write_all<F: Format>(
         if result.is_ok() {
             result = taken.and_then(|()| file.write_all(&out));
         }
+        if result.is_ok() {
+            written.fetch_add(held, Ordering::Relaxed);
+        }
+        held = 0;
         out.clear();
         since = None;
         if !open {

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
+use super::dataset::Body;
 use super::prompts::{Content, Prompt};
 use crate::config::{EndpointConfig, EndpointType};
 use crate::secret::basic_authorization;
@@ -41,14 +42,22 @@ pub(crate) struct Endpoint {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) kind: EndpointType,
+    /// Of requests that do not say themselves whether they are streamed.
     pub(crate) streaming: bool,
+    /// What the extra inputs say of it, which wins over everything.
+    extra_streaming: Option<bool>,
     shown: String,
-    /// Request line and headers but for the length, each with its line end.
-    head: Vec<u8>,
+    /// Request line and headers but for the length, each with its line end: of
+    /// requests that are not streamed, and of those that are.
+    heads: [Vec<u8>; 2],
     /// Fields that every body has, as JSON without braces.
     fixed: Vec<u8>,
     /// Their names: they win over the prompt's.
     fixed_names: Vec<String>,
+    /// Of them, what wins over a body that is passed through.
+    extra: Map<String, Value>,
+    /// The others: they are filled in where such a body lacks them.
+    own: OwnFields,
     /// What must not be in any error.
     secrets: Vec<String>,
 }
@@ -74,8 +83,7 @@ impl Endpoint {
         );
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let streaming = config.streaming && config.kind.produces_tokens();
-        let accept = if streaming { "text/event-stream" } else { "application/json" };
-        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT[usize::from(false)]));
         for (name, value) in config.own_headers() {
             headers.insert(name, secret_value("endpoint.api_key", value.expose())?);
         }
@@ -96,17 +104,26 @@ impl Endpoint {
         let uri: Uri = origin_form
             .parse()
             .map_err(|e| url_error(format!("its path cannot be sent: {e}"), "check the path"))?;
-        let fixed_fields = fixed_fields(config, model, streaming);
+        let own = OwnFields::new(config, model, streaming);
+        let mut fixed = own.all();
+        fixed.extend(config.extra_inputs.clone());
+        let plain = head(&uri, &headers);
+        if !config.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
+            headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT[usize::from(true)]));
+        }
         Ok(Self {
             https: url.scheme() == "https",
             host,
             port: url.port_or_known_default().unwrap_or(80),
             kind: config.kind,
             streaming,
+            extra_streaming: config.extra_inputs.get("stream").and_then(Value::as_bool),
             shown,
-            head: head(&uri, &headers),
-            fixed: without_braces(&fixed_fields),
-            fixed_names: fixed_fields.into_iter().map(|(name, _)| name).collect(),
+            heads: [plain, head(&uri, &headers)],
+            fixed: without_braces(&fixed),
+            fixed_names: fixed.into_iter().map(|(name, _)| name).collect(),
+            extra: config.extra_inputs.clone(),
+            own,
             secrets,
         })
     }
@@ -116,10 +133,21 @@ impl Endpoint {
         &self.shown
     }
 
+    /// Whether the answer to `prompt` is to be a stream.
+    pub(crate) fn streams(&self, prompt: &Prompt) -> bool {
+        let own = match &prompt.content {
+            Content::Body(body) => body.streams(),
+            Content::Text(_) | Content::Messages(_) => None,
+        };
+        let said = self.extra_streaming.or(own).unwrap_or(self.streaming);
+        said && self.kind.produces_tokens()
+    }
+
     /// The request with this body, as it goes over the wire.
-    pub(crate) fn request(&self, body: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.head.len() + 32 + body.len());
-        out.extend_from_slice(&self.head);
+    pub(crate) fn request(&self, body: &[u8], streams: bool) -> Vec<u8> {
+        let head = &self.heads[usize::from(streams)];
+        let mut out = Vec::with_capacity(head.len() + 32 + body.len());
+        out.extend_from_slice(head);
         // Writing into memory cannot fail.
         let _ = write!(out, "content-length: {}\r\n\r\n", body.len());
         out.extend_from_slice(body);
@@ -127,8 +155,11 @@ impl Endpoint {
     }
 
     /// The body that asks `prompt`: the prompt's own fields, then those that
-    /// every body has. The latter win.
+    /// every body has. The latter win, but for a body that is passed through.
     pub(crate) fn body(&self, prompt: &Prompt) -> Bytes {
+        if let Content::Body(body) = &prompt.content {
+            return Bytes::from(self.passed(body));
+        }
         let mut out = Vec::with_capacity(self.fixed.len() + 128 + prompt.size());
         out.push(b'{');
         match &prompt.content {
@@ -137,11 +168,7 @@ impl Endpoint {
                 let name = if self.kind == EndpointType::Responses { "input" } else { "messages" };
                 self.raw(&mut out, name, json.as_bytes());
             }
-            Content::Body(fields) => {
-                for (name, value) in fields.iter() {
-                    self.raw(&mut out, name, value.to_string().as_bytes());
-                }
-            }
+            Content::Body(_) => {}
         }
         if self.kind.produces_tokens() {
             if let Some(n) = prompt.max_tokens {
@@ -165,6 +192,30 @@ impl Endpoint {
         out.extend_from_slice(&self.fixed);
         out.push(b'}');
         Bytes::from(out)
+    }
+
+    /// A body that is passed through: byte for byte, where it has a model and
+    /// says whether it is streamed, and where nothing is merged into it.
+    fn passed(&self, body: &Body) -> Vec<u8> {
+        let mut out = Vec::with_capacity(body.size() + self.fixed.len() + 2);
+        let mut comma = if self.extra.keys().any(|name| body.has(name)) {
+            out.push(b'{');
+            let kept = body.fields().filter(|(name, _)| !self.extra.contains_key(*name));
+            let mut comma = false;
+            for (name, json) in kept {
+                field(&mut out, &mut comma, name, json.as_bytes());
+            }
+            comma
+        } else {
+            let (open, comma) = body.open();
+            out.extend_from_slice(open.as_bytes());
+            comma
+        };
+        for (name, value) in self.own.lacking(body).chain(&self.extra) {
+            field(&mut out, &mut comma, name, value.to_string().as_bytes());
+        }
+        out.push(b'}');
+        out
     }
 
     fn text(&self, out: &mut Vec<u8>, text: &str) {
@@ -222,6 +273,47 @@ impl Endpoint {
             text = text.replace(secret.as_str(), "***");
         }
         text
+    }
+}
+
+/// What a request says it accepts: not streamed, streamed.
+const ACCEPT: [&str; 2] = ["application/json", "text/event-stream"];
+
+/// The fields that a run gives its requests, without those that the extra inputs
+/// replace.
+struct OwnFields {
+    model: Map<String, Value>,
+    streaming: Map<String, Value>,
+}
+
+impl OwnFields {
+    fn new(config: &EndpointConfig, model: &str, streaming: bool) -> Self {
+        let extra = &config.extra_inputs;
+        let mut own = Self { model: Map::new(), streaming: Map::new() };
+        own.model.insert("model".into(), Value::from(model));
+        if config.kind.produces_tokens() {
+            own.streaming.insert("stream".into(), Value::from(streaming));
+            // The other two streams have their usage unasked.
+            if streaming && config.kind.usage_is_asked_for() {
+                let asks = serde_json::json!({"include_usage": true});
+                own.streaming.insert("stream_options".into(), asks);
+            }
+        }
+        own.model.retain(|name, _| !extra.contains_key(name));
+        own.streaming.retain(|name, _| !extra.contains_key(name));
+        own
+    }
+
+    fn all(&self) -> Map<String, Value> {
+        self.model.iter().chain(&self.streaming).map(|(n, v)| (n.clone(), v.clone())).collect()
+    }
+
+    /// What `body` lacks of them. One that says itself whether it is streamed is
+    /// taken at its word, also for the options.
+    fn lacking(&self, body: &Body) -> impl Iterator<Item = (&String, &Value)> {
+        let streaming = body.streams().is_none().then_some(&self.streaming);
+        let all = self.model.iter().chain(streaming.into_iter().flatten());
+        all.filter(|(name, _)| !body.has(name))
     }
 }
 
@@ -358,32 +450,22 @@ fn custom_headers(
     Ok(())
 }
 
-fn fixed_fields(config: &EndpointConfig, model: &str, streaming: bool) -> Map<String, Value> {
-    let mut fields = Map::new();
-    fields.insert("model".into(), Value::from(model));
-    if config.kind.produces_tokens() {
-        fields.insert("stream".into(), Value::from(streaming));
-        // The other two streams have their usage unasked.
-        let asks = matches!(config.kind, EndpointType::Chat | EndpointType::Completions);
-        if streaming && asks {
-            fields.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
-        }
-    }
-    fields.extend(config.extra_inputs.clone());
-    fields
-}
-
 fn without_braces(fields: &Map<String, Value>) -> Vec<u8> {
-    let mut out = Vec::new();
+    let (mut out, mut comma) = (Vec::new(), false);
     for (name, value) in fields {
-        if !out.is_empty() {
-            out.push(b',');
-        }
-        json_string(&mut out, name);
-        out.push(b':');
-        out.extend_from_slice(value.to_string().as_bytes());
+        field(&mut out, &mut comma, name, value.to_string().as_bytes());
     }
     out
+}
+
+/// Appends a field, and the comma that parts it from the one before.
+fn field(out: &mut Vec<u8>, comma: &mut bool, name: &str, json: &[u8]) {
+    if std::mem::replace(comma, true) {
+        out.push(b',');
+    }
+    json_string(out, name);
+    out.push(b':');
+    out.extend_from_slice(json);
 }
 
 fn json_string(out: &mut Vec<u8>, text: &str) {

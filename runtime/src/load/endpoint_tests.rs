@@ -3,7 +3,7 @@ use crate::secret::Secret;
 use std::sync::Arc;
 
 fn head_of(endpoint: &Endpoint) -> String {
-    String::from_utf8(endpoint.head.clone()).unwrap()
+    String::from_utf8(endpoint.heads[usize::from(endpoint.streaming)].clone()).unwrap()
 }
 
 fn header_of(endpoint: &Endpoint, name: &str) -> String {
@@ -112,16 +112,57 @@ fn extra_inputs_win_over_everything() {
     assert!(body["stream_options"].is_null());
 }
 
-#[test]
-fn a_body_from_a_file_keeps_its_fields_and_gets_model_and_streaming() {
-    let fields =
-        serde_json::json!({"model": "other", "messages": [], "max_tokens": 3, "stream": false});
-    let content = Content::Body(Arc::new(fields.as_object().unwrap().clone()));
+fn passed(config: &EndpointConfig, body: &str) -> (String, bool) {
+    let endpoint = Endpoint::new(config, &config.url, "m").unwrap();
+    let content = Content::Body(Arc::new(Body::read(body).unwrap()));
     let prompt = Prompt { content, max_tokens: None, ignore_eos: false };
-    let body = body(&config("http://h", EndpointType::Chat), &prompt);
-    assert_eq!(body["model"], "m");
-    assert_eq!(body["max_tokens"], 3);
-    assert_eq!(body["stream"], true);
+    (String::from_utf8(endpoint.body(&prompt).to_vec()).unwrap(), endpoint.streams(&prompt))
+}
+
+#[test]
+fn a_body_that_says_all_itself_goes_out_byte_for_byte() {
+    let config = config("http://h", EndpointType::Chat);
+    for (body, streams) in [
+        (
+            r#"{"z": 1e2,"model":"other", "messages": [ ],"stream":false, "n":12345678901234567890.0}"#,
+            false,
+        ),
+        (r#"{"stream" : true,"model":"\u006d"}"#, true),
+    ] {
+        assert_eq!(passed(&config, &format!(" {body}\r")), (body.to_owned(), streams));
+    }
+}
+
+#[test]
+fn a_body_gets_what_it_lacks_and_keeps_what_it_has() {
+    let chat = config("http://h", EndpointType::Chat);
+    let plain = EndpointConfig { streaming: false, ..chat.clone() };
+    let responses = config("http://h", EndpointType::Responses);
+    let embeddings = config("http://h", EndpointType::Embeddings);
+    insta::assert_snapshot!(
+        [
+            passed(&chat, r#"{"a":1}"#),
+            passed(&chat, "{}"),
+            passed(&chat, r#"{"stream":true}"#),
+            passed(&chat, r#"{"stream_options":{}}"#),
+            passed(&plain, r#"{"a":1}"#),
+            passed(&plain, r#"{"stream":true}"#),
+            passed(&responses, r#"{"input":"x"}"#),
+            passed(&embeddings, r#"{"input":"x"}"#),
+        ]
+        .map(|(body, streams)| format!("{streams:5} {body}"))
+        .join("\n")
+    );
+}
+
+#[test]
+fn extra_inputs_win_over_a_body_too() {
+    let mut config = config("http://h", EndpointType::Chat);
+    let extra = serde_json::json!({"stream": false, "model": "x", "temperature": 0});
+    config.extra_inputs = extra.as_object().unwrap().clone();
+    let (body, streams) = passed(&config, r#"{"model":"m", "top_p": 0.10, "stream":true}"#);
+    assert_eq!(body, r#"{"top_p":0.10,"model":"x","stream":false,"temperature":0}"#);
+    assert!(!streams);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::endpoint::{Endpoint, EndpointError};
 use super::exchange::Exchange;
 use super::progress::{End, Progress};
 use super::prompts::Prompts;
+use super::tokens::{self, TokenSample};
 use super::{Completions, PlannedCancel};
 use crate::clock::Clock;
 use crate::config::EndpointConfig;
@@ -40,6 +41,8 @@ pub struct EngineConfig<'a> {
     pub events: bool,
     /// A longer event fails its request as malformed.
     pub max_event_bytes: usize,
+    /// Keeps the texts of a sample of requests, if there is one.
+    pub tokens: Option<Arc<TokenSample>>,
     /// The network.
     pub connector: Arc<dyn Connector>,
     /// Whom TLS trusts; `None` is the platform's trust store.
@@ -62,6 +65,7 @@ impl<'a> EngineConfig<'a> {
             clock,
             events: false,
             max_event_bytes: DEFAULT_MAX_EVENT_BYTES,
+            tokens: None,
             connector: Arc::new(Tcp),
             roots: None,
         }
@@ -92,6 +96,7 @@ struct Shared {
     prompts: Arc<dyn Prompts>,
     clock: Clock,
     events: bool,
+    tokens: Option<Arc<TokenSample>>,
     completions: Arc<dyn Completions>,
     in_flight: AtomicUsize,
     connecting: Delays,
@@ -142,6 +147,7 @@ impl Engine {
             prompts: config.prompts,
             clock: config.clock,
             events: config.events,
+            tokens: config.tokens,
             completions,
             in_flight: AtomicUsize::new(0),
             connecting: Delays::default(),
@@ -231,7 +237,12 @@ impl Shared {
         let exchange = self.exchange(credit);
         let mut progress = Progress::new(credit, now, self.events);
         let wants_answer = self.prompts.wants_answer(&credit);
-        progress.answer = wants_answer.then(String::new);
+        let sample = self.tokens.as_deref().filter(|tokens| tokens.wants(credit.id));
+        progress.answer = (wants_answer || sample.is_some()).then(String::new);
+        if !wants_answer {
+            progress.longest_answer = tokens::LONGEST;
+        }
+        let mut asked = None;
         let planned = credit.cancel_after.map(|d| Arc::new(PlannedCancel::new(d, self.clock)));
         progress.cancel.clone_from(&planned);
         let end = if cancel.is_fired() {
@@ -241,9 +252,12 @@ impl Shared {
         } else {
             let answer = async {
                 let endpoint = &exchange.endpoint;
-                let request = endpoint.request(&endpoint.body(&self.prompts.prompt(&credit)));
+                let prompt = self.prompts.prompt(&credit);
+                let streams = endpoint.streams(&prompt);
+                asked = sample.and_then(|_| TokenSample::text(&prompt));
+                let request = endpoint.request(&endpoint.body(&prompt), streams);
                 progress.started = self.clock.now();
-                exchange.run(&request, &mut progress).await
+                exchange.run(&request, streams, &mut progress).await
             };
             tokio::select! {
                 biased;
@@ -254,9 +268,13 @@ impl Shared {
             }
         };
         let answer = progress.answer.take();
+        let reasoned = progress.reasoned;
         let mut finished = progress.finish(end, self.clock.now());
+        let answered = finished.record.outcome == Outcome::Completed;
+        if let Some(sample) = sample.filter(|_| answered) {
+            sample.keep(&finished.record, asked, answer.clone(), reasoned);
+        }
         if wants_answer {
-            let answered = finished.record.outcome == Outcome::Completed;
             self.prompts.answered(&credit, answer.filter(|_| answered));
         }
         if let Some(connected) = finished.connected.filter(|_| finished.new_connection) {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use phasegate_core::record::ErrorClass;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer;
 use super::classify::Failure;
 use super::connection::{Connection, Pool, Target, Unanswered};
 use super::endpoint::Endpoint;
@@ -47,8 +46,14 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Sends `request` and reads the answer, noting in `progress` what happens.
-    /// May be dropped at any point; `progress` is true at each.
-    pub(crate) async fn run(&self, request: &[u8], progress: &mut Progress) -> Result<(), Failure> {
+    /// `streams`: a stream was asked for. May be dropped at any point; `progress`
+    /// is true at each.
+    pub(crate) async fn run(
+        &self,
+        request: &[u8],
+        streams: bool,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
         let (mut connection, head) = self.send(request, progress).await?;
         progress.head(head.status);
         let reusable = if !(200..300).contains(&head.status) {
@@ -56,7 +61,7 @@ impl Exchange {
         } else if let Some(encoding) = encoding(&head) {
             let what = format!("the answer came compressed ({encoding}), which was not asked for");
             return Err(Failure::malformed(what));
-        } else if self.is_stream(&head.media_type) {
+        } else if is_stream(&head.media_type, streams) {
             self.stream(&mut connection, progress).await?
         } else {
             self.whole(&head, &mut connection, progress).await?
@@ -140,14 +145,6 @@ impl Exchange {
         quoted
     }
 
-    /// Whether the answer is a stream of events: it says so, or it was asked
-    /// for one and says nothing that contradicts.
-    fn is_stream(&self, media_type: &str) -> bool {
-        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-        let vague = is("") || is("text/plain") || is("application/octet-stream");
-        is("text/event-stream") || (self.endpoint.streaming && vague)
-    }
-
     async fn stream(
         &self,
         connection: &mut Connection,
@@ -221,9 +218,7 @@ impl Exchange {
             answer.extend_from_slice(bytes);
         }
         progress.usage(response::whole(&answer, self.endpoint.kind)?);
-        if let Some(text) = &mut progress.answer {
-            answer::append(text, &answer);
-        }
+        progress.said(self.endpoint.kind, &answer);
         progress.complete = true;
         Ok(true)
     }
@@ -247,9 +242,7 @@ fn one_event(
     let chunk = template.event(kind, event.name, event.data)?;
     if chunk.content {
         progress.content(mark, chunk.answer);
-        if let Some(answer) = &mut progress.answer {
-            answer::append(answer, event.data.as_bytes());
-        }
+        progress.said(kind, event.data.as_bytes());
     }
     if let Some(usage) = chunk.usage {
         progress.usage(usage);
@@ -257,6 +250,14 @@ fn one_event(
     *finished |= chunk.finished;
     progress.complete |= chunk.done;
     Ok(())
+}
+
+/// Whether the answer is a stream of events: it says so, or it was asked for one
+/// and says nothing that contradicts.
+fn is_stream(media_type: &str, asked: bool) -> bool {
+    let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+    let vague = is("") || is("text/plain") || is("application/octet-stream");
+    is("text/event-stream") || (asked && vague)
 }
 
 fn encoding(head: &Head) -> Option<&str> {

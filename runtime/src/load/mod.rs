@@ -9,7 +9,7 @@
 //! - `delays`: short times, counted.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
 //! - `sse`, `response`, `template`: what is answered, `answer`: its text;
-//!   `classify`: what went wrong.
+//!   `classify`: what went wrong; [`tokens`]: texts kept to count their tokens.
 //! - [`null`]: an endpoint that answers at once, to measure the client itself.
 
 mod answer;
@@ -30,6 +30,7 @@ pub(crate) mod response;
 pub(crate) mod sse;
 mod stamped;
 mod template;
+pub mod tokens;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -6,11 +6,13 @@ use std::time::Duration;
 use phasegate_core::Tick;
 use phasegate_core::record::{Credit, ErrorClass, Outcome, RequestRecord};
 
+use super::answer;
 use super::classify::{Failure, Stage};
 use super::connection::Connection;
 use super::response::Usage;
 use super::stamped::{ReadMark, Stamps};
 use super::{EventMark, Finished, PlannedCancel};
+use crate::config::EndpointType;
 
 /// How the work on a request came to its end.
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub(crate) struct Progress {
     usage: Usage,
     /// The text of the answer, where it is wanted.
     pub(crate) answer: Option<String>,
+    /// Whether any of it was reasoning, where the answer is wanted.
+    pub(crate) reasoned: bool,
+    /// A longer one is not.
+    pub(crate) longest_answer: usize,
     keep_events: bool,
     events: Vec<EventMark>,
     connected: Option<Tick>,
@@ -75,6 +81,8 @@ impl Progress {
             gaps_ns: Vec::new(),
             usage: Usage::default(),
             answer: None,
+            reasoned: false,
+            longest_answer: usize::MAX,
             keep_events,
             events: Vec::new(),
             connected: None,
@@ -137,6 +145,16 @@ impl Progress {
         self.chunks = self.chunks.saturating_add(1);
         if self.keep_events {
             self.events.push(EventMark { at: mark.at, read: mark.read });
+        }
+    }
+
+    /// An event with content, or a whole answer: keeps its text, where it is
+    /// wanted.
+    pub(crate) fn said(&mut self, kind: EndpointType, json: &[u8]) {
+        let Some(answer) = &mut self.answer else { return };
+        self.reasoned |= answer::append(answer, kind, json);
+        if answer.len() > self.longest_answer {
+            self.answer = None;
         }
     }
 

@@ -1,13 +1,15 @@
 //! Wires machines, sources, engine and files of one run, and waits.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use phasegate_core::ServiceId;
 use phasegate_core::account::RunFacts;
 use phasegate_core::account::result::{ClientConnections, ClientResult, RunResult};
+use phasegate_core::account::tokens::{self, Sampled};
 use phasegate_core::collector::{Collector, CollectorInput};
 use phasegate_core::conductor::{Conductor, ConductorInput};
 use phasegate_core::controller::report::ControllerReport;
@@ -39,10 +41,13 @@ use super::sources::{self, Opened};
 use crate::bus::{Bus, Transport};
 use crate::clock::Clock;
 use crate::config::{ExportLevel, RunConfig};
+use crate::export::LAST;
 use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::readings::ReadingWriter;
 use crate::export::records::RecordWriter;
+use crate::load::prompts::Tokenizer;
+use crate::load::tokens::TokenSample;
 use crate::load::{ConnectionCounts, Engine, EngineConfig, prompts};
 use crate::node::{Executor, Parts, drive};
 use crate::sleep::Sleeper;
@@ -73,6 +78,14 @@ pub enum SessionError {
     /// The artifacts cannot be written.
     #[error("{path}: {problem}")]
     Artifacts {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        problem: std::io::Error,
+    },
+    /// What was measured cannot be written.
+    #[error("{path}: {problem}; what was written until now is kept")]
+    Unwritten {
         /// Which.
         path: PathBuf,
         /// What the system says.
@@ -120,13 +133,14 @@ impl Files {
     /// Waits until everything is written; whether the journal is complete, and a
     /// sentence for each file that is not.
     fn finish(self) -> (bool, Vec<String>) {
-        let journal = self.journal.finish();
+        let deadline = Instant::now() + LAST;
+        let journal = self.journal.finish_by(deadline);
         let complete = journal.is_ok();
         let finished = [
             journal,
-            self.server_metrics.finish(),
-            self.gpu_telemetry.finish(),
-            self.records.map_or(Ok(()), LineFile::finish),
+            self.server_metrics.finish_by(deadline),
+            self.gpu_telemetry.finish_by(deadline),
+            self.records.map_or(Ok(()), |records| records.finish_by(deadline)),
         ];
         (complete, finished.into_iter().filter_map(Result::err).collect())
     }
@@ -169,7 +183,7 @@ pub async fn execute(
     let settings = Settings {
         collectors: opened.iter().map(|source| source.plan.clone()).collect(),
         goodput: config.goodput.clone(),
-        streaming: config.endpoint.streaming && produces_tokens,
+        streaming: config.any_streams(),
         produces_tokens,
         urls: config.endpoint.urls().filter(|_| several).map(str::to_owned).collect(),
         ready_timeout: config.ready_timeout,
@@ -181,8 +195,22 @@ pub async fn execute(
     }
     let (bus, meter, client) =
         (Bus::new(), Meter::default(), ClientResult { floor, ..ClientResult::default() });
-    let run =
-        Run { config, settings, fetch, clock, live, interrupt, audit, files, bus, meter, client };
+    let tokenizer = config.input.tokenizer.is_some();
+    let tokens = tokenizer.then(|| Arc::new(TokenSample::new(config.plan.phases().len())));
+    let run = Run {
+        tokens,
+        config,
+        settings,
+        fetch,
+        clock,
+        live,
+        interrupt,
+        audit,
+        files,
+        bus,
+        meter,
+        client,
+    };
     run.go(origin, opened).await
 }
 
@@ -210,6 +238,8 @@ struct Run {
     meter: Meter,
     /// What the engine and the meter say at the end.
     client: ClientResult,
+    /// The texts of a sample of requests, where a tokenizer is given.
+    tokens: Option<Arc<TokenSample>>,
 }
 
 /// A node on its task.
@@ -280,6 +310,7 @@ impl Run {
                 last.map_or_else(String::new, |error| format!(" (last: {error})"))
             )),
         };
+        let token_counts = self.token_counts().await?;
         let Self { config, live, interrupt, audit, files, client, .. } = self;
         let (journal_complete, mut reasons) = files.finish();
         if let Some(why) = &never_ready {
@@ -287,6 +318,7 @@ impl Run {
             reasons.push(format!("The endpoint {url} never became ready: {why}."));
         }
         let facts = RunFacts {
+            notes: origin.notes(),
             run_id: origin.run_id,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: origin.started_at,
@@ -302,6 +334,9 @@ impl Run {
         };
         let dir = config.artifacts.dir;
         let (mut result, attributed) = finish::put_together(&dir, &config.plan, &evidence, facts)?;
+        if let Some(counted) = &token_counts {
+            tokens::put_in(&mut result, counted);
+        }
         let audited = audit(&Ended {
             dir: &dir,
             journal_complete,
@@ -315,6 +350,24 @@ impl Run {
         audit::hold_against(&mut result, audited.broken);
         finish::write(&dir, &result)?;
         Ok(Done { result, dir, never_ready })
+    }
+
+    /// Counts the tokens of the sample's texts, away from the event loops; `None`
+    /// without a tokenizer, or where it fails.
+    async fn token_counts(&self) -> Result<Option<BTreeMap<usize, Sampled>>, SessionError> {
+        let Some((sample, path)) = self.tokens.clone().zip(self.config.input.tokenizer.clone())
+        else {
+            return Ok(None);
+        };
+        let count = move || sample.count(&Tokenizer::load(&path)?);
+        let counted = tokio::task::spawn_blocking(count).await;
+        match counted.map_err(|error| SessionError::Died("the count of tokens", error))? {
+            Ok(counted) => Ok(Some(counted)),
+            Err(error) => {
+                self.live.note(format!("tokens were not counted here: {error}"));
+                Ok(None)
+            }
+        }
     }
 
     /// Asks the endpoint until it answers, for as long as the plan allows.
@@ -441,6 +494,7 @@ impl Run {
         let handover =
             Handover { conductor: Arc::clone(&returns), ledger: ledger.local.clone(), records };
         let mut engine = EngineConfig::new(endpoint, model, prompts, self.clock);
+        engine.tokens.clone_from(&self.tokens);
         engine.events = self.config.artifacts.export_level == ExportLevel::Events;
         let engine = Engine::new(engine, Arc::new(handover))
             .map_err(|error| SessionError::Config(error.to_string()))?;

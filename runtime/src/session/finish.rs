@@ -65,7 +65,7 @@ pub(super) fn write_report(dir: &Path, result: &RunResult) -> Result<(), Session
 /// An error that names the artifact.
 pub(super) fn artifact(dir: &Path, name: &str) -> impl FnOnce(io::Error) -> SessionError + use<> {
     let path = dir.join(name);
-    move |problem| SessionError::Artifacts { path, problem }
+    move |problem| SessionError::Unwritten { path, problem }
 }
 
 /// Feeds a file of readings; says how many of its lines could not be read. A

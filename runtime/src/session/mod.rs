@@ -29,3 +29,4 @@ pub mod recover;
 mod sources;
 
 pub use execute::{Done, SessionError, execute};
+pub use process::raise_file_limit;

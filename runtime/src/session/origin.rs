@@ -35,6 +35,12 @@ impl Origin {
         }
     }
 
+    /// What the configuration says of the input to whoever reads the result.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let notes = self.config.get("input").and_then(|input| input.get("notes"));
+        notes.and_then(|notes| serde_json::from_value(notes.clone()).ok()).unwrap_or_default()
+    }
+
     /// Puts it into a journal's header.
     pub(super) fn put(&self, header: &mut Header) {
         if let Some(settings) = header.settings.as_object_mut() {

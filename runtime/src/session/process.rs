@@ -27,7 +27,8 @@ const OWN_FILES: u64 = 64;
 
 /// Raises the limit of open files to what may be had without privileges. A
 /// sentence where `connections` at a time are more than that.
-pub(super) fn raise_file_limit(connections: u64) -> Option<String> {
+#[must_use]
+pub fn raise_file_limit(connections: u64) -> Option<String> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let now = match setrlimit(Resource::Nofile, raised) {

@@ -231,7 +231,13 @@ fn finished(dir: &Path) -> Result<RunResult, RecoverError> {
                 .to_owned(),
         );
     }
+    if origin.config.pointer("/input/tokenizer").is_some_and(|path| !path.is_null()) {
+        reasons.push(
+            "The texts are not in the journal, so their tokens were not counted here.".to_owned(),
+        );
+    }
     let facts = RunFacts {
+        notes: origin.notes(),
         run_id: origin.run_id,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         finished_at: later(&origin.started_at, last),

@@ -5,4 +5,5 @@ mod answers;
 mod cancelling;
 mod connections;
 mod hazards;
+mod passed;
 mod support;

@@ -42,6 +42,7 @@ pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
         metrics: BTreeMap::new(),
         errors: BTreeMap::new(),
         requests_by_url: BTreeMap::new(),
+        token_check: None,
         server_metrics: vec![],
         gpus: vec![],
         efficiency: None,
@@ -97,6 +98,7 @@ pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
         idle_baseline: None,
         boundaries: vec![boundary(Start), boundary(End)],
         windows: vec![],
+        notes: Vec::new(),
         results_joined: BTreeMap::from([("telemetry".to_owned(), true)]),
         client: ClientResult::default(),
     };

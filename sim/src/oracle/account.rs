@@ -91,6 +91,7 @@ fn family(value: u64) -> Family {
 
 fn facts() -> RunFacts {
     RunFacts {
+        notes: Vec::new(),
         run_id: String::new(),
         tool_version: String::new(),
         started_at: String::new(),

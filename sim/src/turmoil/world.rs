@@ -397,6 +397,7 @@ impl Remains<'_> {
             attribution.feed(reading);
         }
         let facts = RunFacts {
+            notes: Vec::new(),
             run_id: self.scenario.name.clone(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: String::new(),

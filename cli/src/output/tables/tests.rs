@@ -64,6 +64,7 @@ fn phase(id: PhaseId, name: &str, kind: PhaseKind) -> PhaseResult {
         metrics: BTreeMap::new(),
         errors: BTreeMap::new(),
         requests_by_url: BTreeMap::new(),
+        token_check: None,
         server_metrics: vec![],
         gpus: vec![],
         efficiency: None,

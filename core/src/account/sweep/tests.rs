@@ -54,6 +54,7 @@ fn results(plan: &RunPlan, measured: &[(f64, f64)]) -> Vec<PhaseResult> {
             errors: Default::default(),
             requests_by_url: Default::default(),
             efficiency: None,
+            token_check: None,
             server_metrics: Vec::new(),
             gpus: Vec::new(),
             reconciliation: Vec::new(),

@@ -300,6 +300,7 @@ impl Run {
 
 fn facts() -> RunFacts {
     RunFacts {
+        notes: Vec::new(),
         run_id: "run-1".to_owned(),
         tool_version: "0.1.0".to_owned(),
         started_at: "2026-01-01T00:00:00Z".to_owned(),

@@ -173,6 +173,8 @@ fn a_block_is_sealed_at_four_kibibytes() {
 /// The numbers of an hour-long run on a slow server: planned times around 2⁴²
 /// ns, requests of minutes, thousands of tokens, millions of credits.
 mod size {
+    use core::time::Duration;
+
     use super::*;
     use crate::id::CreditId;
     use crate::ledger::LedgerInput;
@@ -195,7 +197,8 @@ mod size {
             streaming in 0..4 * MINUTE,
             closing in 0..50 * MILLI,
             chunks in 0_u32..16_000,
-            (prompt, beyond) in (0_u32..130_000, 0_u32..4_000),
+            (prompt, beyond, reasoning) in (0_u32..130_000, 0_u32..4_000, 0_u32..16_000),
+            (answering, reasons) in (0..2 * MINUTE, any::<bool>()),
         ) -> RequestRecord {
             let mut at = planned;
             let mut after = |step: u64| {
@@ -214,14 +217,14 @@ mod size {
                 sent: Some(sent),
                 first_byte: Some(first_byte),
                 first_token: Some(first),
-                first_output_token: Some(first),
+                first_output_token: Some(if reasons { first + Duration::from_nanos(answering) } else { first }),
                 second_token: Some(second),
                 last_token: Some(last),
                 ended: after(closing),
                 chunks,
                 prompt_tokens: Some(prompt),
                 output_tokens: Some(chunks + beyond),
-                reasoning_tokens: None,
+                reasoning_tokens: reasons.then_some(reasoning),
                 gaps_ns: Vec::new(),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{DatasetError, Entry, Wrong, error};
@@ -52,6 +53,11 @@ pub(super) fn lines(
 
 /// A line as a JSON object.
 pub(super) fn object(line: &str) -> Result<Map<String, Value>, Wrong> {
+    object_of(line)
+}
+
+/// A line as an object of this form.
+pub(super) fn object_of<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, Wrong> {
     if line.trim_start().starts_with('[') {
         let remedy = "give one JSON object a line, or --dataset-type sharegpt for its list";
         return Err(("is a JSON list and not an object".into(), remedy));

@@ -2,10 +2,12 @@
 //! thing that is wrong.
 //!
 //! - `file`: the file as lines; `single`: one prompt or one request body a line;
+//!   [`body`]: a body as it stands there;
 //!   `conversation`: several turns a line; `sharegpt`: its JSON; `trace`: lengths
 //!   and times.
 //! - `prompts`: what is sent of it; `history`: what was said in a session.
 
+pub mod body;
 mod conversation;
 mod file;
 mod history;
@@ -19,11 +21,10 @@ mod trace;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use phasegate_core::plan::{Inputs, MAX_ITEMS, MAX_TURNS, PlanError, Schedule, Sessions};
-use serde_json::{Map, Value};
-
 use crate::config::{EndpointType, InputConfig, InputFile, InputFormat, ScheduleConfig};
+use phasegate_core::plan::{Inputs, MAX_ITEMS, MAX_TURNS, PlanError, Schedule, Sessions};
 
+pub use body::{Asked, Body};
 pub(crate) use prompts::FilePrompts;
 
 /// Why a file of prompts cannot be used: where, what, and what would be right.
@@ -84,7 +85,7 @@ enum Part {
     /// A chat's `messages`, as JSON.
     Messages(Arc<str>),
     /// A whole request body.
-    Body(Arc<Map<String, Value>>),
+    Body(Arc<Body>),
     /// The messages that a session's turn adds, as JSON without the brackets.
     Adds(Box<str>),
     /// Text of so many tokens, its beginning made of shared blocks.
@@ -175,6 +176,32 @@ impl Dataset {
     #[must_use]
     pub fn skipped(&self) -> &[(&'static str, u64)] {
         &self.skipped
+    }
+
+    /// In which respects its request bodies, if it has any, differ from what the
+    /// run asks for: sentences with numbers.
+    #[must_use]
+    pub fn differences(&self, asked: &Asked<'_>) -> Vec<String> {
+        body::notes(self.bodies(), asked)
+    }
+
+    /// Whether any answer is streamed, where `streaming` is the run's word for
+    /// requests that say nothing of it.
+    #[must_use]
+    pub fn any_streams(&self, streaming: bool) -> bool {
+        let mut bodies = self.bodies().peekable();
+        match bodies.peek() {
+            None => streaming,
+            Some(_) => bodies.any(|body| body.streams().unwrap_or(streaming)),
+        }
+    }
+
+    fn bodies(&self) -> impl Iterator<Item = &Body> {
+        let turns = self.entries.iter().flat_map(|entry| &entry.turns);
+        turns.filter_map(|turn| match &turn.content {
+            Part::Body(body) => Some(&**body),
+            Part::Text(_) | Part::Messages(_) | Part::Adds(_) | Part::Blocks { .. } => None,
+        })
     }
 
     /// What it means for the plan.

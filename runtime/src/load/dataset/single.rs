@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::body::Body;
 use super::file::{messages, object, output_length, timestamp};
 use super::{Entry, Part, Wrong};
 use crate::config::EndpointType;
@@ -45,45 +46,29 @@ pub(super) fn jsonl(line: &str, kind: EndpointType) -> Result<Entry, Wrong> {
 }
 
 /// One request body. It is passed through as it is: nothing of it is read but
-/// what its endpoint cannot do without.
+/// what its endpoint cannot do without, and whether it is streamed.
 pub(super) fn openai(line: &str, kind: EndpointType) -> Result<Entry, Wrong> {
-    let object = object(line)?;
+    let body = Body::read(line)?;
+    let needs = |names: &[&str], what: &str| -> Result<(), Wrong> {
+        match names.iter().find(|name| !body.has(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let remedy = "give it, or choose the endpoint that the bodies are for";
+                Err((format!("is no body of {what}: '{name}' is missing"), remedy))
+            }
+        }
+    };
     match kind {
         EndpointType::Chat => {
-            let Some(list) = object.get("messages") else {
-                let remedy = "give 'messages', or choose the endpoint that the bodies are for";
-                return Err(("is no body of a chat request: 'messages' is missing".into(), remedy));
-            };
-            messages(list)?;
+            needs(&["messages"], "a chat request")?;
+            let list = body.raw("messages").map(serde_json::from_str::<Value>);
+            messages(&list.and_then(Result::ok).unwrap_or_default())?;
         }
-        EndpointType::Completions if !object.contains_key("prompt") => {
-            let remedy = "give 'prompt', or choose the endpoint that the bodies are for";
-            return Err(("is no body of a completion: 'prompt' is missing".into(), remedy));
-        }
-        EndpointType::Embeddings if !object.contains_key("input") => {
-            let remedy = "give 'input', or choose the endpoint that the bodies are for";
-            return Err(("is no body of an embedding: 'input' is missing".into(), remedy));
-        }
-        EndpointType::Responses if !object.contains_key("input") => {
-            let remedy = "give 'input', or choose the endpoint that the bodies are for";
-            return Err(("is no body of a response: 'input' is missing".into(), remedy));
-        }
-        EndpointType::Messages if !object.contains_key("messages") => {
-            let remedy = "give 'messages', or choose the endpoint that the bodies are for";
-            return Err(("is no body of a message: 'messages' is missing".into(), remedy));
-        }
-        EndpointType::Rerank
-            if !(object.contains_key("query") && object.contains_key("documents")) =>
-        {
-            let remedy = "give both, or choose the endpoint that the bodies are for";
-            let problem = "is no body to rerank: 'query' or 'documents' is missing";
-            return Err((problem.into(), remedy));
-        }
-        EndpointType::Completions
-        | EndpointType::Embeddings
-        | EndpointType::Responses
-        | EndpointType::Messages
-        | EndpointType::Rerank => {}
+        EndpointType::Completions => needs(&["prompt"], "a completion")?,
+        EndpointType::Embeddings => needs(&["input"], "an embedding")?,
+        EndpointType::Responses => needs(&["input"], "a response")?,
+        EndpointType::Messages => needs(&["messages"], "a message")?,
+        EndpointType::Rerank => needs(&["query", "documents"], "a request to rerank")?,
     }
-    Ok(Entry::single(Part::Body(Arc::new(object)), None, None))
+    Ok(Entry::single(Part::Body(Arc::new(body)), None, None))
 }

@@ -14,9 +14,8 @@ mod words;
 use std::sync::Arc;
 
 use phasegate_core::record::Credit;
-use serde_json::{Map, Value};
 
-use super::dataset::{Dataset, DatasetError, FilePrompts};
+use super::dataset::{Body, Dataset, DatasetError, FilePrompts};
 use crate::config::{EndpointType, InputConfig};
 
 pub(crate) use draws::{Draws, Length};
@@ -41,7 +40,7 @@ impl Prompt {
         match &self.content {
             Content::Text(text) => text.len(),
             Content::Messages(json) => json.len(),
-            Content::Body(fields) => fields.len() * 64,
+            Content::Body(body) => body.size(),
         }
     }
 }
@@ -54,7 +53,7 @@ pub enum Content {
     /// A chat's `messages`, as JSON.
     Messages(Arc<str>),
     /// A whole request body, passed through.
-    Body(Arc<Map<String, Value>>),
+    Body(Arc<Body>),
 }
 
 /// Where prompts come from. The same credit always gets the same prompt, but
