@@ -13,8 +13,8 @@ use phasegate_core::plan::{
 use phasegate_core::setup::Settings;
 use phasegate_core::time::Tick;
 
-use super::dice::{CONFIGURATION, Dice, INPUTS};
-use crate::faults::{Faults, Kinds, swarm};
+use super::dice::{CONFIGURATION, Dice, HAZARDS, INPUTS};
+use crate::faults::{Faults, Hazards, Kinds, swarm};
 
 const MS: u64 = 1_000_000;
 
@@ -131,6 +131,7 @@ impl Config {
         let horizon = dice.skewed(20 * MS, 60_000 * MS);
         let mut faults = swarm::draw(dice, request.faults, collectors, horizon);
         faults.calm = faults.calm.min(request.calm);
+        Hazards::draw(&mut Dice::new(request.seed, HAZARDS), request.faults, &mut faults);
         let plan = RunPlan::with_inputs(request.seed, phases, gate, limits, inputs)?;
         Ok(Self::new(plan, collectors, interval, faults, pace))
     }
@@ -152,8 +153,9 @@ impl Config {
             heartbeat,
             read_timeout: interval.max(Duration::from_millis(500)),
             optional: false,
-            // The last one is read as if it were one of several replicas.
-            sole: place != 2,
+            // The last one is read as if it were one of several replicas; where
+            // there are several endpoints, each is.
+            sole: place != 2 && !(faults.hazards.endpoints && collectors > 2),
             tick_within: Duration::ZERO,
         };
         let reborn = |place: &usize| {

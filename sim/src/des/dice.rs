@@ -14,6 +14,10 @@ pub(crate) const CONFIGURATION: u64 = 1;
 pub(crate) const INPUTS: u64 = 3;
 /// The draws of the run itself.
 pub(crate) const RUN: u64 = 2;
+/// The draws of what makes telemetry lie.
+pub(crate) const HAZARDS: u64 = 4;
+/// The draws of a server that lies, in the run.
+pub(crate) const SERVER: u64 = 5;
 
 impl Dice {
     /// The dice of this seed for this use.
