@@ -108,6 +108,8 @@ pub struct Track {
     /// The latest falls, to tell several processes by.
     falls: Vec<(f64, f64)>,
     alternates: bool,
+    /// The latest reading showed the life before, which had begun to answer first.
+    older: bool,
     marked: Option<Arc<Mark>>,
 }
 
@@ -155,6 +157,7 @@ impl Track {
         born: Born,
         after: Tick,
     ) {
+        self.older = false;
         if sample.disagreement().is_some() {
             return;
         }
@@ -166,7 +169,8 @@ impl Track {
         }
         let overlaps = start < last.end;
         let reborn = born.since(&last.born);
-        if overlaps && reborn.is_some_and(|(by, _)| by < 0.0) {
+        self.older = overlaps && reborn.is_some_and(|(by, _)| by < 0.0);
+        if self.older {
             return;
         }
         let fall = sample.fall_from(&last.sample.parts);
@@ -252,7 +256,8 @@ impl Track {
         let mark = Mark {
             sample: sample.clone(),
             counted: self.counted.clone(),
-            resets: self.resets,
+            // What is of the life before has not seen the latest beginning.
+            resets: self.resets.saturating_sub(u32::from(self.older)),
             life: self.life,
             broke: self.broke,
         };

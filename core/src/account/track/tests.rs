@@ -84,10 +84,15 @@ fn a_slow_reading_of_the_process_before_does_not_count() {
     };
     let before = read(50.0, 0, 5, 100.0);
     read(3.0, 40, 50, 200.0);
-    read(55.0, 30, 60, 100.0);
+    let slow = read(55.0, 30, 60, 100.0);
     let after = read(4.0, 70, 75, 200.0);
     let change = between(Some(&before), &after);
     assert_eq!((change.reset, total(&change)), (true, Some(4.0)));
+    // It stands for the process before, also where a boundary asked for it.
+    let change = between(Some(&before), &slow);
+    assert_eq!((change.reset, total(&change)), (false, Some(5.0)));
+    let change = between(Some(&slow), &read(70.0, 80, 85, 200.0));
+    assert_eq!((change.reset, total(&change)), (true, Some(70.0 - 3.0)));
 }
 
 #[test]
