@@ -32,7 +32,7 @@ use super::Verdict;
 use super::account::{facts, graded, is_in_time, source};
 use super::gates::Gates;
 use super::readings::{Kept, Readings};
-use crate::des::config::{Who, who};
+use crate::des::config::{MOST, Who, who};
 use crate::des::server::families::Names;
 use crate::des::server::gpu::energy_pj;
 use crate::des::server::log::{Counted, Process, What, Whose};
@@ -111,7 +111,7 @@ impl Run<'_> {
             let Some(plan) = plan else { continue };
             graded(plan, phase, places, self.gates)?;
             if phase.verdict == Grade::Clean {
-                self.clean(&result, index, phase, &attributed)?;
+                self.clean(&result, index, phase)?;
             }
             self.energy(phase)?;
         }
@@ -175,17 +175,17 @@ impl Run<'_> {
     }
 
     /// A phase that is called clean: its deltas are the client's own.
-    fn clean(
-        &self,
-        result: &RunResult,
-        index: usize,
-        phase: &PhaseResult,
-        attributed: &Attributed,
-    ) -> Verdict {
-        let endpoints: Vec<String> = (0..4)
+    fn clean(&self, result: &RunResult, index: usize, phase: &PhaseResult) -> Verdict {
+        // One that said itself that it takes no part, and was not asked, does not count.
+        let asked = |place: &usize| {
+            [BaselineKind::Start, BaselineKind::End]
+                .iter()
+                .any(|kind| self.gates.at(*place, phase.phase_id, *kind).is_some())
+        };
+        let endpoints: Vec<String> = (0..MOST.1)
             .filter(|place| self.server.endpoint(*place).is_some())
+            .filter(asked)
             .map(source)
-            .filter(|endpoint| attributed.sources().iter().any(|s| s.endpoint() == endpoint))
             .collect();
         if endpoints.is_empty() {
             return Ok(());

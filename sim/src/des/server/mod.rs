@@ -21,7 +21,7 @@ use phasegate_core::reading::{Family, ReadingBody};
 use phasegate_core::record::{Credit, Outcome, RequestRecord};
 use phasegate_core::time::Tick;
 
-use super::config::is_gpu;
+use super::config::{MOST, is_gpu};
 use super::dice::{Dice, SERVER};
 use crate::faults::Hazards;
 use crate::server::Published;
@@ -53,6 +53,9 @@ pub(crate) struct Server {
     turns: u64,
     /// Requests that have finished, for what happens after so many.
     finished: u32,
+    /// What moves for no reason: by place, and what of it each life has seen.
+    noise: [u64; MOST.1],
+    noise_of: Vec<u64>,
 }
 
 impl Server {
@@ -71,6 +74,8 @@ impl Server {
             endpoints,
             turns: 0,
             finished: 0,
+            noise: [0; MOST.1],
+            noise_of: Vec::new(),
         }
     }
 
@@ -173,6 +178,20 @@ impl Server {
         Duration::from_nanos(self.dice.between(low, high))
     }
 
+    /// What has moved for no reason at the source of this place: `of_life` is what
+    /// this life of its collector has seen of it.
+    fn noise(&mut self, place: usize, life: usize, of_life: u64) -> u64 {
+        if self.noise_of.len() <= life {
+            self.noise_of.resize(life + 1, 0);
+        }
+        let (Some(seen), Some(all)) = (self.noise_of.get_mut(life), self.noise.get_mut(place))
+        else {
+            return 0;
+        };
+        *all += of_life.saturating_sub(std::mem::replace(seen, of_life));
+        *all
+    }
+
     /// The reading `read` of the collector at `place`, in its life `life`, is over:
     /// `stamp` with what is to be seen in it.
     pub(crate) fn shows(
@@ -196,7 +215,7 @@ impl Server {
             self.shown.push(Shown { life, read, moment, body });
             return ReadStamp { pulse, ..stamp };
         }
-        let noise = stamp.seen.as_ref().map_or(0, |seen| seen.others);
+        let noise = self.noise(place, life, stamp.seen.as_ref().map_or(0, |seen| seen.others));
         let process = self.endpoint(place).map(|endpoint| {
             let replica = self.dice.below(u64::from(self.hazards.replicas.max(1))) as u8;
             Process { endpoint, replica }
