@@ -100,6 +100,7 @@ impl Run<'_> {
         }
         let attributed = attribution.finish();
         let result = assemble(self.evidence, &attributed, facts());
+        self.dbg(&result);
         let mut broken = g06::check_windows(&result, &attributed);
         broken.extend(g06::check(&attributed, &baselines).1);
         broken.extend(check_result(&result, self.evidence.controller));
@@ -122,6 +123,15 @@ impl Run<'_> {
             self.source(place, &result, &attributed, marks)?;
         }
         Ok(())
+    }
+
+    fn dbg(&self, result: &RunResult) { if std::env::var("DBG").is_err() { return; }
+        for s in &self.server.shown { let v: Vec<String> = match &s.body { phasegate_core::reading::ReadingBody::Families(f) => f.iter().flat_map(|f| f.series.iter().map(move |s| format!("{}={:?}", f.name, s.value))).filter(|v| !v.contains("istogram")).collect(), b => vec![format!("{b:?}")] };
+            let kept = self.readings.of(s.life).iter().find(|k| k.read == s.read); eprintln!("life {} read {:?} moment {} {:?} kept {:?}", s.life, s.read.0, s.moment, v, kept.map(|k| (k.start, k.end, k.mark.map(|m| (self.evidence.plan.phases().iter().position(|p| p.id==m.phase), m.kind))))); }
+        for c in &self.server.log.counted { eprintln!("{c:?}"); }
+        eprintln!("resets {:?}", self.server.log.resets);
+        for phase in &result.phases { eprintln!("PHASE {} {:?} {:?} {:?} {:?}", phase.name, phase.verdict, phase.requests, phase.start_ns, phase.end_ns); for m in &phase.server_metrics { if m.kind == phasegate_core::reading::FamilyType::Counter {eprintln!("  {} {} {:?} {:?} {} {:?}", m.endpoint, m.name, m.labels, m.delta, m.reset, m.reason);} } for g in &phase.gpus { eprintln!("  {g:?}"); } for n in &phase.notes { eprintln!("  note {n}"); } for r in &phase.reconciliation { eprintln!("  {r:?}"); } }
+        for b in &self.evidence.controller.boundaries { eprintln!("{b:?}"); }
     }
 
     /// Every reading, as the files of a run have them.
@@ -202,6 +212,11 @@ impl Run<'_> {
         };
         for what in What::ALL {
             let name = self.name(what);
+            // Of a family that came up in no reading at all nothing is said.
+            let mut all = result.phases.iter().flat_map(|phase| &phase.server_metrics);
+            if !all.any(|metric| metric.name == name) {
+                continue;
+            }
             let of = phase
                 .server_metrics
                 .iter()
@@ -303,8 +318,8 @@ impl Run<'_> {
         let log = &self.server.log;
         let span = (start.shown.moment, end.shown.moment);
         let is_reset = log.is_reset(process, span.0, span.1);
-        // A reading that took long was answered before or after it, for all it tells.
-        let may_be = log.is_reset(process, start.kept.start, end.kept.end);
+        let around = self.around(named, (start, end));
+        let may_be = log.is_reset(process, around.0, around.1);
         let of = |m: &&ServerMetric| m.endpoint == named;
         let told = phase.server_metrics.iter().filter(of).any(|metric| metric.reset);
         if told && !may_be {
@@ -334,6 +349,19 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The time in which a reset may have been that is told of between two baselines: a
+    /// reading that took long was answered before or after it, for all it tells, and
+    /// those that overlap have no order.
+    fn around(&self, named: &str, (start, end): (&Base<'_>, &Base<'_>)) -> (Tick, Tick) {
+        let of = |(_, id): &(usize, &ServiceId)| place_of(id).is_some_and(|p| source(p) == named);
+        let lives = self.ids.iter().enumerate().filter(of);
+        let readings: Vec<&Kept> = lives.flat_map(|(life, _)| self.readings.of(life)).collect();
+        let overlap = |a: &&&Kept, b: &Kept| a.start <= b.end && b.start <= a.end;
+        let first = readings.iter().filter(|r| overlap(r, start.kept)).map(|r| r.start).min();
+        let last = readings.iter().filter(|r| overlap(r, end.kept)).map(|r| r.end).max();
+        (first.unwrap_or(start.kept.start), last.unwrap_or(end.kept.end))
     }
 
     /// Whether a late publication was awaited, or outlived the wait.
