@@ -124,10 +124,24 @@ struct Last {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     pub(super) sample: Sample,
+    /// What was added up by then.
     pub(super) counted: Vec<f64>,
+    /// How much less of it this very reading has seen; empty where it has seen all.
+    behind: Vec<f64>,
     pub(super) resets: u32,
     pub(super) life: u32,
     pub(super) broke: Option<Break>,
+}
+
+impl Mark {
+    /// What had been counted for certain when this reading was answered.
+    pub(super) fn at_least(&self) -> Vec<f64> {
+        let mut counted = self.counted.clone();
+        for (counted, behind) in counted.iter_mut().zip(&self.behind) {
+            *counted -= behind;
+        }
+        counted
+    }
 }
 
 impl Track {
@@ -253,9 +267,16 @@ impl Track {
     /// The series as it stands at a boundary whose reading, already observed,
     /// has `sample`. A series that did not move since its last mark shares it.
     pub fn mark(&mut self, sample: &Sample) -> Arc<Mark> {
+        // Of two readings that overlapped the larger value stands: the other one has
+        // not seen the difference.
+        let last = self.last.as_ref().filter(|_| !self.older);
+        let parts = last.into_iter().flat_map(|last| last.sample.parts.iter().zip(&sample.parts));
+        let behind: Vec<f64> = parts.map(|(stands, own)| (stands - own).max(0.0)).collect();
+        let is_behind = behind.iter().any(|by| *by > 0.0);
         let mark = Mark {
             sample: sample.clone(),
             counted: self.counted.clone(),
+            behind: if is_behind { behind } else { Vec::new() },
             // What is of the life before has not seen the latest beginning.
             resets: self.resets.saturating_sub(u32::from(self.older)),
             life: self.life,

@@ -96,6 +96,27 @@ fn a_slow_reading_of_the_process_before_does_not_count() {
 }
 
 #[test]
+fn after_a_reset_the_smaller_of_two_overlapping_readings_counts_for_its_own_boundary() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe(&sample, Tick(start), Tick(end));
+        track.mark(&sample)
+    };
+    let start = read(50.0, 0, 5);
+    read(1.0, 10, 15);
+    let newer = read(7.0, 30, 40);
+    let older = read(4.0, 20, 45);
+    let change = between(Some(&start), &older);
+    assert_eq!((change.reset, total(&change)), (true, Some(4.0)));
+    assert_eq!(total(&between(Some(&start), &newer)), Some(7.0));
+    let later = read(9.0, 50, 55);
+    assert_eq!(total(&between(Some(&older), &later)), Some(5.0));
+    // Whether 7 came after 4 is not known, once it has fallen: a lower bound.
+    assert_eq!(total(&between(Some(&older), &read(1.0, 60, 65))), Some(3.0));
+}
+
+#[test]
 fn processes_that_answer_in_turn_are_told_from_one_that_is_started_again() {
     let values = |values: &[f64]| {
         let readings: Vec<_> = values.iter().map(|v| (*v, None, None)).collect();
