@@ -194,11 +194,16 @@ impl Track {
             (None, Some(_) | None) => None,
         };
         let sums = self.counted.iter_mut().zip(last.sample.parts.iter_mut().zip(&sample.parts));
+        // A value that stands is of its own reading, and not of the one that has not
+        // moved it.
+        let mut moved = true;
         if cause.is_none() && fall.is_some() {
+            moved = false;
             for (counted, (old, new)) in sums {
                 if *new > *old {
                     *counted += *new - *old;
                     *old = *new;
+                    moved = true;
                 }
             }
         } else {
@@ -216,7 +221,7 @@ impl Track {
             };
             self.broke = Some(Break { cause, after, before });
         }
-        last.end = last.end.max(end);
+        last.end = if moved { last.end.max(end) } else { last.end };
         last.born = Born {
             process: born.process.or(last.born.process),
             created: born.created.or(last.born.created),

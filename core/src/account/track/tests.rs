@@ -117,6 +117,23 @@ fn after_a_reset_the_smaller_of_two_overlapping_readings_counts_for_its_own_boun
 }
 
 #[test]
+fn a_fall_is_seen_by_the_first_reading_that_began_after_the_one_that_stands() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe(&sample, Tick(start), Tick(end));
+        track.mark(&sample)
+    };
+    read(6.0, 0, 20);
+    read(1.0, 15, 40);
+    // It overlaps the one before, and not the one whose value stands.
+    let start = read(1.0, 30, 50);
+    let end = read(3.0, 60, 70);
+    let change = between(Some(&start), &end);
+    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
+}
+
+#[test]
 fn processes_that_answer_in_turn_are_told_from_one_that_is_started_again() {
     let values = |values: &[f64]| {
         let readings: Vec<_> = values.iter().map(|v| (*v, None, None)).collect();
