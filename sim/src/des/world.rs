@@ -215,10 +215,9 @@ impl<'a> World<'a> {
             config,
             scratch,
             watch,
-            server: config
-                .faults
-                .lies()
-                .then(|| Box::new(Server::new(config.seed, config.faults.hazards, config.collectors))),
+            server: config.faults.lies().then(|| {
+                Box::new(Server::new(config.seed, config.faults.hazards, config.collectors))
+            }),
         };
         world.schedule();
         world
@@ -468,7 +467,8 @@ impl<'a> World<'a> {
                 let ends = Source::begin(self.now, faults, &self.config.pace, &mut self.dice);
                 if let Some(at) = ends {
                     let place = self.lives[life].place;
-                    let jitter = self.server.as_mut().map_or(Duration::ZERO, |server| server.jitter(place));
+                    let jitter =
+                        self.server.as_mut().map_or(Duration::ZERO, |server| server.jitter(place));
                     let at = at + jitter;
                     self.push(at, Event::ReadDone { life, read, start: self.now });
                 }

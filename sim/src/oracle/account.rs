@@ -129,7 +129,12 @@ pub(super) fn graded(
 
 /// Whether a baseline counts for certain: its answer came in time, and it was
 /// complete before the client, tired of waiting, let load go on.
-pub(super) fn is_in_time(kept: &Kept, evidence: &Evidence<'_>, place: usize, gates: &Gates) -> bool {
+pub(super) fn is_in_time(
+    kept: &Kept,
+    evidence: &Evidence<'_>,
+    place: usize,
+    gates: &Gates,
+) -> bool {
     let Some(BoundaryMark { phase, kind }) = kept.mark else { return false };
     let seamless = evidence.plan.phases().iter().any(|p| p.id == phase && p.seamless);
     let shared = seamless && kind == BaselineKind::Start;

@@ -122,33 +122,32 @@ impl Oracle {
         marks: &mut Marks,
     ) -> Result<(), Violation> {
         let (controller, conductor) = (controller.report(), conductor.report());
-        let verdict =
-            self.gates.finish(&controller).and_then(|()| self.load.finish(&conductor)).and_then(
-                |()| {
-                    let Some(ledger) = ledger else { return Ok(()) };
-                    let ledger = ledger.report();
-                    self.records.finish(&ledger)?;
-                    let evidence = Evidence {
-                        plan: &self.plan,
-                        controller: &controller,
-                        conductor: &conductor,
-                        ledger: &ledger,
-                    };
-                    match server {
-                        None => {
-                            account::judge(&evidence, &self.places, &self.readings, &self.gates)
-                        }
-                        Some(server) => truth::Run {
-                            evidence: &evidence,
-                            ids: &self.ids,
-                            readings: &self.readings,
-                            gates: &self.gates,
-                            server,
-                        }
-                        .judge(&self.places, marks),
+        let verdict = self
+            .gates
+            .finish(&controller)
+            .and_then(|()| self.load.finish(&conductor))
+            .and_then(|()| {
+                let Some(ledger) = ledger else { return Ok(()) };
+                let ledger = ledger.report();
+                self.records.finish(&ledger)?;
+                let evidence = Evidence {
+                    plan: &self.plan,
+                    controller: &controller,
+                    conductor: &conductor,
+                    ledger: &ledger,
+                };
+                match server {
+                    None => account::judge(&evidence, &self.places, &self.readings, &self.gates),
+                    Some(server) => truth::Run {
+                        evidence: &evidence,
+                        ids: &self.ids,
+                        readings: &self.readings,
+                        gates: &self.gates,
+                        server,
                     }
-                },
-            );
+                    .judge(&self.places, marks),
+                }
+            });
         verdict.map_err(|what| Violation { invariant: "oracle", at, what })
     }
 }

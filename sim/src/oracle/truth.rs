@@ -125,13 +125,66 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn dbg(&self, result: &RunResult) { if std::env::var("DBG").is_err() { return; }
-        for s in &self.server.shown { let v: Vec<String> = match &s.body { phasegate_core::reading::ReadingBody::Families(f) => f.iter().flat_map(|f| f.series.iter().map(move |s| format!("{}={:?}", f.name, s.value))).filter(|v| !v.contains("istogram")).collect(), b => vec![format!("{b:?}")] };
-            let kept = self.readings.of(s.life).iter().find(|k| k.read == s.read); eprintln!("life {} read {:?} moment {} {:?} kept {:?}", s.life, s.read.0, s.moment, v, kept.map(|k| (k.start, k.end, k.mark.map(|m| (self.evidence.plan.phases().iter().position(|p| p.id==m.phase), m.kind))))); }
-        for c in &self.server.log.counted { eprintln!("{c:?}"); }
+    fn dbg(&self, result: &RunResult) {
+        if std::env::var("DBG").is_err() {
+            return;
+        }
+        for s in &self.server.shown {
+            let v: Vec<String> = match &s.body {
+                phasegate_core::reading::ReadingBody::Families(f) => f
+                    .iter()
+                    .flat_map(|f| f.series.iter().map(move |s| format!("{}={:?}", f.name, s.value)))
+                    .filter(|v| !v.contains("istogram"))
+                    .collect(),
+                b => vec![format!("{b:?}")],
+            };
+            let kept = self.readings.of(s.life).iter().find(|k| k.read == s.read);
+            eprintln!(
+                "life {} read {:?} moment {} {:?} kept {:?}",
+                s.life,
+                s.read.0,
+                s.moment,
+                v,
+                kept.map(|k| (
+                    k.start,
+                    k.end,
+                    k.mark.map(|m| (
+                        self.evidence.plan.phases().iter().position(|p| p.id == m.phase),
+                        m.kind
+                    ))
+                ))
+            );
+        }
+        for c in &self.server.log.counted {
+            eprintln!("{c:?}");
+        }
         eprintln!("resets {:?}", self.server.log.resets);
-        for phase in &result.phases { eprintln!("PHASE {} {:?} {:?} {:?} {:?}", phase.name, phase.verdict, phase.requests, phase.start_ns, phase.end_ns); for m in &phase.server_metrics { if m.kind == phasegate_core::reading::FamilyType::Counter {eprintln!("  {} {} {:?} {:?} {} {:?}", m.endpoint, m.name, m.labels, m.delta, m.reset, m.reason);} } for g in &phase.gpus { eprintln!("  {g:?}"); } for n in &phase.notes { eprintln!("  note {n}"); } for r in &phase.reconciliation { eprintln!("  {r:?}"); } }
-        for b in &self.evidence.controller.boundaries { eprintln!("{b:?}"); }
+        for phase in &result.phases {
+            eprintln!(
+                "PHASE {} {:?} {:?} {:?} {:?}",
+                phase.name, phase.verdict, phase.requests, phase.start_ns, phase.end_ns
+            );
+            for m in &phase.server_metrics {
+                if m.kind == phasegate_core::reading::FamilyType::Counter {
+                    eprintln!(
+                        "  {} {} {:?} {:?} {} {:?}",
+                        m.endpoint, m.name, m.labels, m.delta, m.reset, m.reason
+                    );
+                }
+            }
+            for g in &phase.gpus {
+                eprintln!("  {g:?}");
+            }
+            for n in &phase.notes {
+                eprintln!("  note {n}");
+            }
+            for r in &phase.reconciliation {
+                eprintln!("  {r:?}");
+            }
+        }
+        for b in &self.evidence.controller.boundaries {
+            eprintln!("{b:?}");
+        }
     }
 
     /// Every reading, as the files of a run have them.
@@ -407,7 +460,9 @@ impl Run<'_> {
                 && is_in_time(base.kept, self.evidence, place, self.gates)
         };
         let in_order = all.windows(2).all(|two| two[0].before(two[1]));
-        if !in_order || !all.iter().all(in_time) || self.server.log.is_reset(process, span.0, span.1)
+        if !in_order
+            || !all.iter().all(in_time)
+            || self.server.log.is_reset(process, span.0, span.1)
         {
             return Ok(());
         }
@@ -422,9 +477,8 @@ impl Run<'_> {
                 });
                 said += amounts.sum::<f64>();
             }
-            let counter = |base: &Base<'_>| {
-                self.server.log.counter(process, what, base.shown.moment) as f64
-            };
+            let counter =
+                |base: &Base<'_>| self.server.log.counter(process, what, base.shown.moment) as f64;
             let right = counter(last) - counter(first);
             let listed = windows.iter().any(|s| s.endpoint == named);
             if listed && said != right {

@@ -66,10 +66,7 @@ impl Scope {
     ///
     /// # Errors
     /// Why it is not known.
-    pub(super) fn by_counter(
-        &self,
-        [start, end]: [CounterMark; 2],
-    ) -> Result<Measured, String> {
+    pub(super) fn by_counter(&self, [start, end]: [CounterMark; 2]) -> Result<Measured, String> {
         let period = self.period.filter(|_| !(start.point.direct && end.point.direct));
         if let Some(period) = period {
             self.long_enough(period)?;

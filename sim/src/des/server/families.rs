@@ -23,7 +23,11 @@ impl Names {
     pub(crate) fn of(engine: Engine) -> Self {
         match engine {
             Engine::Sglang => Self {
-                counters: ["sglang:num_requests", "sglang:prompt_tokens", "sglang:generation_tokens"],
+                counters: [
+                    "sglang:num_requests",
+                    "sglang:prompt_tokens",
+                    "sglang:generation_tokens",
+                ],
                 latency: "sglang:e2e_request_latency_seconds",
                 running: None,
             },
@@ -136,6 +140,7 @@ pub(super) fn noise(noise: u64) -> Option<Family> {
 }
 
 fn plain(name: &str, value: f64) -> Family {
-    let series = vec![Series { labels: BTreeMap::new(), created: None, value: Value::Value(value) }];
+    let series =
+        vec![Series { labels: BTreeMap::new(), created: None, value: Value::Value(value) }];
     Family { name: name.to_owned(), kind: FamilyType::Counter, series }
 }

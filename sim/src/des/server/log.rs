@@ -121,9 +121,10 @@ impl Log {
 
     /// When a process last started, by `at`.
     pub(crate) fn started(&self, process: Process, at: Tick) -> Option<Tick> {
-        let of = self.resets.iter().filter(|reset| {
-            reset.restart && reset.process == process && reset.at <= at
-        });
+        let of = self
+            .resets
+            .iter()
+            .filter(|reset| reset.restart && reset.process == process && reset.at <= at);
         of.map(|reset| reset.at).max()
     }
 

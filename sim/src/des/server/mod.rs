@@ -101,12 +101,7 @@ impl Server {
     /// A request of the client arrives; `flight` names it.
     pub(crate) fn arrives(&mut self, now: Tick, flight: u32, credit: &Credit) {
         let process = self.turn();
-        self.log.stays.push(Stay {
-            process,
-            from: now,
-            to: credit.deadline,
-            flight: Some(flight),
-        });
+        self.log.stays.push(Stay { process, from: now, to: credit.deadline, flight: Some(flight) });
     }
 
     /// A request of the client is over; its counts are shown `lag` later, and later
@@ -203,11 +198,8 @@ impl Server {
     ) -> ReadStamp {
         self.catch_up(stamp.end);
         let jitters = self.hazards.metrics_jitter.1 > 0 && !is_gpu(place);
-        let moment = if jitters {
-            Tick(self.dice.between(stamp.start.0, stamp.end.0))
-        } else {
-            stamp.start
-        };
+        let moment =
+            if jitters { Tick(self.dice.between(stamp.start.0, stamp.end.0)) } else { stamp.start };
         if is_gpu(place) {
             let samples = vec![gpu::sample(&self.log, &self.hazards, place, moment)];
             let pulse = Some(Pulse::of(&samples));
