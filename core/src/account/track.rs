@@ -110,6 +110,8 @@ pub struct Track {
     alternates: bool,
     /// The latest reading showed the life before, which had begun to answer first.
     older: bool,
+    /// When the reading began that first showed this life.
+    anew: Tick,
     marked: Option<Arc<Mark>>,
 }
 
@@ -183,7 +185,10 @@ impl Track {
         }
         let overlaps = start < last.end;
         let reborn = born.since(&last.born);
-        self.older = overlaps && reborn.is_some_and(|(by, _)| by < 0.0);
+        // One that began before the first reading of this life, and says nothing of
+        // its own, is taken to be of the life before: what it adds is not certain.
+        let before = reborn.map_or(start < self.anew, |(by, _)| by < 0.0);
+        self.older = overlaps && before;
         if self.older {
             return;
         }
@@ -213,6 +218,7 @@ impl Track {
             }
         }
         if let Some(cause) = cause {
+            self.anew = start;
             self.resets = self.resets.saturating_add(1);
             let after = after.min(start).max(last.end.min(start));
             let (after, before) = match (cause, born.restarted) {
@@ -261,6 +267,7 @@ impl Track {
         self.counted.clone_from(&sample.parts);
         self.life = self.life.saturating_add(1);
         self.resets = 0;
+        self.anew = Tick::ZERO;
         self.broke = None;
     }
 

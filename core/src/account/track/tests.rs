@@ -117,6 +117,22 @@ fn after_a_reset_the_smaller_of_two_overlapping_readings_counts_for_its_own_boun
 }
 
 #[test]
+fn what_a_slow_reading_shows_from_before_a_fall_is_not_counted_after_it() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe(&sample, Tick(start), Tick(end));
+        track.mark(&sample)
+    };
+    let start = read(4.0, 0, 5);
+    read(0.0, 20, 30);
+    read(4.0, 15, 40);
+    read(1.0, 50, 60);
+    let change = between(Some(&start), &read(2.0, 70, 80));
+    assert_eq!((change.reset, total(&change)), (true, Some(2.0)));
+}
+
+#[test]
 fn a_fall_is_seen_by_the_first_reading_that_began_after_the_one_that_stands() {
     let mut track = Track::default();
     let mut read = |value: f64, start: u64, end: u64| {
