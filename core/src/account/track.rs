@@ -271,9 +271,10 @@ impl Track {
         self.broke = None;
     }
 
-    /// The series was not in a full reading of its source.
-    pub fn vanish(&mut self) {
-        self.last = None;
+    /// The series was not in a full reading of its source that began at `start`. Of one
+    /// that overlaps the last that had it, it is not known which came first.
+    pub fn vanish(&mut self, start: Tick) {
+        self.last = self.last.take().filter(|last| start < last.end);
     }
 
     /// The series as it stands at a boundary whose reading, already observed,

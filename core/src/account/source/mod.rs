@@ -155,7 +155,7 @@ impl SourceBook {
                 // The writer leaves out of a periodic reading what did not
                 // change, so that only a boundary's reading shows what is gone.
                 if reading.boundary.is_some() {
-                    self.sweep(spans, at);
+                    self.sweep(spans, reading.start, at);
                 }
                 self.watch(spans, (reading.start, reading.end));
                 Ok((reading.start, reading.end))
@@ -241,12 +241,12 @@ impl SourceBook {
         self.busy.observe(spans, interval, most);
     }
 
-    fn sweep(&mut self, spans: &[Option<Span>], at: Tick) {
+    fn sweep(&mut self, spans: &[Option<Span>], start: Tick, at: Tick) {
         let serial = self.serial;
         let all = self.families.values_mut().flatten().flat_map(|f| f.series.values_mut());
         for series in all.filter(|s| s.serial != serial) {
             match &mut series.history {
-                History::Counted { track, .. } => track.vanish(),
+                History::Counted { track, .. } => track.vanish(start),
                 History::Gauge(gauge) => gauge.gone(spans, at),
             }
         }

@@ -133,6 +133,18 @@ fn what_a_slow_reading_shows_from_before_a_fall_is_not_counted_after_it() {
 }
 
 #[test]
+fn a_series_that_an_overlapping_reading_lacks_was_not_gone() {
+    let mut track = Track::default();
+    let sample = |value| Sample::single(value).unwrap();
+    track.observe(&sample(4.0), Tick(0), Tick(20));
+    let start = track.mark(&sample(4.0));
+    track.vanish(Tick(15));
+    track.observe(&sample(6.0), Tick(30), Tick(40));
+    let change = between(Some(&start), &track.mark(&sample(6.0)));
+    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
+}
+
+#[test]
 fn a_fall_is_seen_by_the_first_reading_that_began_after_the_one_that_stands() {
     let mut track = Track::default();
     let mut read = |value: f64, start: u64, end: u64| {
