@@ -34,11 +34,17 @@ pub enum Bug {
     CountedInTwoWindows,
     /// A repeated request makes a collector take a second reading.
     SecondReading,
+    /// A counter that fell is not seen to have begun anew.
+    ResetIgnored,
+    /// A boundary that was closed unsettled leaves its phase clean.
+    UnsettledIsClean,
+    /// A mismatch of the two ledgers leaves the phase clean.
+    MismatchIsClean,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::NoRetransmission,
         Self::PeriodicAsBaseline,
         Self::EvictionNotInBoundaries,
@@ -51,6 +57,9 @@ impl Bug {
         Self::LateIsInTime,
         Self::CountedInTwoWindows,
         Self::SecondReading,
+        Self::ResetIgnored,
+        Self::UnsettledIsClean,
+        Self::MismatchIsClean,
     ];
 }
 

@@ -187,7 +187,8 @@ impl Track {
         let reborn = born.since(&last.born);
         // One that began before the first reading of this life, and says nothing of
         // its own, is taken to be of the life before: what it adds is not certain.
-        let before = reborn.map_or(start < self.anew, |(by, _)| by < 0.0);
+        let silent = born.process.is_none() && born.created.is_none();
+        let before = reborn.map_or(silent && start < self.anew, |(by, _)| by < 0.0);
         self.older = overlaps && before;
         if self.older {
             return;

@@ -100,7 +100,6 @@ impl Run<'_> {
         }
         let attributed = attribution.finish();
         let result = assemble(self.evidence, &attributed, facts());
-        self.dbg(&result);
         let mut broken = g06::check_windows(&result, &attributed);
         broken.extend(g06::check(&attributed, &baselines).1);
         broken.extend(check_result(&result, self.evidence.controller));
@@ -123,68 +122,6 @@ impl Run<'_> {
             self.source(place, &result, &attributed, marks)?;
         }
         Ok(())
-    }
-
-    fn dbg(&self, result: &RunResult) {
-        if std::env::var("DBG").is_err() {
-            return;
-        }
-        for s in &self.server.shown {
-            let v: Vec<String> = match &s.body {
-                phasegate_core::reading::ReadingBody::Families(f) => f
-                    .iter()
-                    .flat_map(|f| f.series.iter().map(move |s| format!("{}={:?}", f.name, s.value)))
-                    .filter(|v| !v.contains("istogram"))
-                    .collect(),
-                b => vec![format!("{b:?}")],
-            };
-            let kept = self.readings.of(s.life).iter().find(|k| k.read == s.read);
-            eprintln!(
-                "life {} read {:?} moment {} {:?} kept {:?}",
-                s.life,
-                s.read.0,
-                s.moment,
-                v,
-                kept.map(|k| (
-                    k.start,
-                    k.end,
-                    k.mark.map(|m| (
-                        self.evidence.plan.phases().iter().position(|p| p.id == m.phase),
-                        m.kind
-                    ))
-                ))
-            );
-        }
-        for c in &self.server.log.counted {
-            eprintln!("{c:?}");
-        }
-        eprintln!("resets {:?}", self.server.log.resets);
-        for phase in &result.phases {
-            eprintln!(
-                "PHASE {} {:?} {:?} {:?} {:?}",
-                phase.name, phase.verdict, phase.requests, phase.start_ns, phase.end_ns
-            );
-            for m in &phase.server_metrics {
-                if m.kind == phasegate_core::reading::FamilyType::Counter {
-                    eprintln!(
-                        "  {} {} {:?} {:?} {} {:?}",
-                        m.endpoint, m.name, m.labels, m.delta, m.reset, m.reason
-                    );
-                }
-            }
-            for g in &phase.gpus {
-                eprintln!("  {g:?}");
-            }
-            for n in &phase.notes {
-                eprintln!("  note {n}");
-            }
-            for r in &phase.reconciliation {
-                eprintln!("  {r:?}");
-            }
-        }
-        for b in &self.evidence.controller.boundaries {
-            eprintln!("{b:?}");
-        }
     }
 
     /// Every reading, as the files of a run have them.
@@ -387,7 +324,8 @@ impl Run<'_> {
         let differs = phase.reconciliation.iter().any(|line| {
             line.unit == Unit::Requests && line.status == ReconciliationStatus::Mismatch
         });
-        marks.hit_if(foreign && differs && flagged, Mark::ForeignFlagged);
+        let seen = differs || phase.notes.iter().any(|note| note.contains("somebody else uses"));
+        marks.hit_if(foreign && seen && flagged, Mark::ForeignFlagged);
         for what in What::ALL {
             let name = self.name(what);
             let of = || phase.server_metrics.iter().filter(of).filter(|m| m.name == name);
