@@ -215,8 +215,14 @@ impl Run<'_> {
                 format!("phase {} is called clean without a delta of {name}: {why}", phase.name)
             })?;
             let own: u64 = self.server.log.counted.iter().filter(own).map(|c| c.amount(what)).sum();
-            // What was given up may be counted, with tokens that nobody knows.
+            // What was given up may be counted, with tokens that nobody knows; nor are they
+            // known of a request whose record was lost.
+            let lost = self
+                .evidence
+                .books(phase.phase_id)
+                .is_none_or(|books| books.counts.completed != phase.requests.completed);
             let (least, most) = match (given_up, what) {
+                (_, What::Prompt | What::Output) if lost => (0, None),
                 (0, _) => (own, Some(own)),
                 (_, What::Requests) => (phase.requests.completed, Some(own + given_up)),
                 (_, What::Prompt | What::Output) => (0, None),
@@ -326,6 +332,12 @@ impl Run<'_> {
         });
         let seen = differs || phase.notes.iter().any(|note| note.contains("somebody else uses"));
         marks.hit_if(foreign && seen && flagged, Mark::ForeignFlagged);
+        let counter = |what, base: &Base<'_>| log.counter(process, what, base.shown.moment);
+        let fell = What::ALL.into_iter().any(|what| counter(what, end) < counter(what, start));
+        let known = phase.server_metrics.iter().filter(of).any(|m| m.delta.known().is_some());
+        if fell && known && !told {
+            return Err(format!("counters of {named} fell in phase {}, untold", phase.name));
+        }
         for what in What::ALL {
             let name = self.name(what);
             let of = || phase.server_metrics.iter().filter(of).filter(|m| m.name == name);
