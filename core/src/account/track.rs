@@ -185,10 +185,11 @@ impl Track {
         }
         let overlaps = start < last.end;
         let reborn = born.since(&last.born);
-        // One that began before the first reading of this life, and says nothing of
-        // its own, is taken to be of the life before: what it adds is not certain.
-        let silent = born.process.is_none() && born.created.is_none();
-        let before = reborn.map_or(silent && start < self.anew, |(by, _)| by < 0.0);
+        // Nothing but the fall told of this life: one that began before the first
+        // reading of it is taken to be of the life before, as what it adds is not
+        // certain.
+        let fell = self.broke.is_some_and(|broke| broke.fall().is_some());
+        let before = reborn.map_or(fell && start < self.anew, |(by, _)| by < 0.0);
         self.older = overlaps && before;
         if self.older {
             return;

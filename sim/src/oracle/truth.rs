@@ -332,8 +332,7 @@ impl Run<'_> {
         });
         let seen = differs || phase.notes.iter().any(|note| note.contains("somebody else uses"));
         marks.hit_if(foreign && seen && flagged, Mark::ForeignFlagged);
-        let counter = |what, base: &Base<'_>| log.counter(process, what, base.shown.moment);
-        let fell = What::ALL.into_iter().any(|what| counter(what, end) < counter(what, start));
+        let fell = self.fell(named, process, (start, end));
         let known = phase.server_metrics.iter().filter(of).any(|m| m.delta.known().is_some());
         if fell && known && !told {
             return Err(format!("counters of {named} fell in phase {}, untold", phase.name));
@@ -354,6 +353,25 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether some counter is seen to fall from one baseline to the other, by readings
+    /// of which none overlaps another.
+    fn fell(&self, named: &str, process: Process, (start, end): (&Base<'_>, &Base<'_>)) -> bool {
+        let of = |(_, id): &(usize, &ServiceId)| place_of(id).is_some_and(|p| source(p) == named);
+        let mut seen: Vec<(&Kept, Tick)> = Vec::new();
+        for (life, _) in self.ids.iter().enumerate().filter(of) {
+            let all = self.readings.of(life).iter();
+            let within = all.filter(|r| start.kept.start <= r.end && r.start <= end.kept.end);
+            seen.extend(within.filter_map(|r| Some((r, self.shown(life, r)?.moment))));
+        }
+        seen.sort_by_key(|(reading, _)| reading.start);
+        let in_order = seen.windows(2).all(|two| two[0].0.end <= two[1].0.start);
+        let counter = |what, at: Tick| self.server.log.counter(process, what, at);
+        let falls = |two: &[(&Kept, Tick)]| {
+            What::ALL.into_iter().any(|what| counter(what, two[1].1) < counter(what, two[0].1))
+        };
+        in_order && seen.windows(2).any(falls)
     }
 
     /// Whether a late publication was awaited, or outlived the wait.
