@@ -69,7 +69,7 @@ struct SeriesBook {
 #[derive(Debug, Clone)]
 enum History {
     /// A counter, histogram or summary.
-    Counted { track: Track, marks: BTreeMap<Key, Arc<Mark>> },
+    Counted { track: Box<Track>, marks: BTreeMap<Key, Arc<Mark>> },
     /// A gauge, or of no type.
     Gauge(Gauge),
 }
@@ -413,7 +413,7 @@ impl History {
     fn new(kind: FamilyType) -> Self {
         match kind {
             FamilyType::Counter | FamilyType::Histogram | FamilyType::Summary => {
-                Self::Counted { track: Track::default(), marks: BTreeMap::new() }
+                Self::Counted { track: Box::default(), marks: BTreeMap::new() }
             }
             FamilyType::Gauge | FamilyType::Untyped => Self::Gauge(Gauge::default()),
         }
