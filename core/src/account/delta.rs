@@ -23,7 +23,6 @@ use super::quantile::quantiles;
 use super::result::{Delta, Moved};
 use super::track::{Break, Cause};
 pub use super::track::{Mark, Track};
-use crate::planted::{Bug, is_planted};
 use crate::reading::Value;
 
 /// What the parts of a sample are.
@@ -106,9 +105,6 @@ impl Sample {
     pub(super) fn fall_from(&self, earlier: &[f64]) -> Option<(f64, f64)> {
         let len = self.parts.len();
         let pairs = earlier.iter().zip(&self.parts).enumerate();
-        if is_planted(Bug::ResetIgnored) {
-            return None;
-        }
         let mut fallen = pairs.filter(|(i, (a, b))| b < a && self.layout.grows(*i, len));
         fallen.next().map(|(_, (a, b))| (*a, *b))
     }
