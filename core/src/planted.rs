@@ -34,11 +34,15 @@ pub enum Bug {
     CountedInTwoWindows,
     /// A repeated request makes a collector take a second reading.
     SecondReading,
+    /// A boundary that was closed unsettled leaves its phase clean.
+    UnsettledIsClean,
+    /// A mismatch of the two ledgers leaves the phase clean.
+    MismatchIsClean,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::NoRetransmission,
         Self::PeriodicAsBaseline,
         Self::EvictionNotInBoundaries,
@@ -51,6 +55,8 @@ impl Bug {
         Self::LateIsInTime,
         Self::CountedInTwoWindows,
         Self::SecondReading,
+        Self::UnsettledIsClean,
+        Self::MismatchIsClean,
     ];
 }
 

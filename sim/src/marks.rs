@@ -96,6 +96,11 @@ marks! {
     ConductorLost = "the conductor was lost, and the run was shut down",
     LeftAlone = "the conductor left because the controller did not end the run",
     ShutdownRepeated = "the shutdown was repeated in answer to a heartbeat",
+    ResetFlagged = "counters were reset inside a phase, and it says so",
+    ForeignFlagged = "foreign traffic was counted in a phase, and it is called contaminated",
+    ReplicasRefused = "a source that answers as several processes was refused",
+    LateAwaited = "an END waited for a late publication, and settled",
+    LateOutlived = "a publication outlived an END's settling, which was closed unsettled",
 }
 
 /// How often each mark was hit.
@@ -132,7 +137,7 @@ impl Marks {
         self.0[mark as usize] += 1;
     }
 
-    fn hit_if(&mut self, condition: bool, mark: Mark) {
+    pub(crate) fn hit_if(&mut self, condition: bool, mark: Mark) {
         self.0[mark as usize] += u64::from(condition);
     }
 }

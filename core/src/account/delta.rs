@@ -174,8 +174,8 @@ pub fn between(start: Option<&Mark>, end: &Mark) -> Change {
     }
     let Some(start) = start else {
         // With no break since its birth the value itself is what it counted.
-        let parts = if end.resets == 0 { &end.sample.parts } else { &end.counted };
-        return change(parts.clone(), end.resets > 0, end.broke).checked();
+        let parts = if end.resets == 0 { end.sample.parts.clone() } else { end.at_least() };
+        return change(parts, end.resets > 0, end.broke).checked();
     };
     if start.sample.layout != end.sample.layout {
         return refused("its buckets are not the same at START and at END".to_owned(), true);
@@ -183,9 +183,9 @@ pub fn between(start: Option<&Mark>, end: &Mark) -> Change {
     let less = |a: &[f64], b: &[f64]| b.iter().zip(a).map(|(b, a)| b - a).collect::<Vec<_>>();
     let change = if start.life != end.life {
         // It was gone for a while: a new life, counted from 0.
-        change(end.counted.clone(), true, end.broke)
+        change(end.at_least(), true, end.broke)
     } else if start.resets != end.resets {
-        change(less(&start.counted, &end.counted), true, end.broke)
+        change(less(&start.counted, &end.at_least()), true, end.broke)
     } else if let Some((from, to)) = end.sample.fall_from(&start.sample.parts) {
         let broke = end.broke.filter(|b| b.fall() == Some((from, to)));
         let mut change = change(end.sample.parts.clone(), true, broke);

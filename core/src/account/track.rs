@@ -108,6 +108,10 @@ pub struct Track {
     /// The latest falls, to tell several processes by.
     falls: Vec<(f64, f64)>,
     alternates: bool,
+    /// The latest reading showed the life before, which had begun to answer first.
+    older: bool,
+    /// When the reading began that first showed this life.
+    anew: Tick,
     marked: Option<Arc<Mark>>,
 }
 
@@ -122,10 +126,24 @@ struct Last {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     pub(super) sample: Sample,
+    /// What was added up by then.
     pub(super) counted: Vec<f64>,
+    /// How much less of it this very reading has seen; empty where it has seen all.
+    behind: Vec<f64>,
     pub(super) resets: u32,
     pub(super) life: u32,
     pub(super) broke: Option<Break>,
+}
+
+impl Mark {
+    /// What had been counted for certain when this reading was answered.
+    pub(super) fn at_least(&self) -> Vec<f64> {
+        let mut counted = self.counted.clone();
+        for (counted, behind) in counted.iter_mut().zip(&self.behind) {
+            *counted -= behind;
+        }
+        counted
+    }
 }
 
 impl Track {
@@ -155,6 +173,7 @@ impl Track {
         born: Born,
         after: Tick,
     ) {
+        self.older = false;
         if sample.disagreement().is_some() {
             return;
         }
@@ -166,7 +185,13 @@ impl Track {
         }
         let overlaps = start < last.end;
         let reborn = born.since(&last.born);
-        if overlaps && reborn.is_some_and(|(by, _)| by < 0.0) {
+        // Nothing but the fall told of this life: one that began before the first
+        // reading of it is taken to be of the life before, as what it adds is not
+        // certain.
+        let fell = self.broke.is_some_and(|broke| broke.fall().is_some());
+        let before = reborn.map_or(fell && start < self.anew, |(by, _)| by < 0.0);
+        self.older = overlaps && before;
+        if self.older {
             return;
         }
         let fall = sample.fall_from(&last.sample.parts);
@@ -176,11 +201,16 @@ impl Track {
             (None, Some(_) | None) => None,
         };
         let sums = self.counted.iter_mut().zip(last.sample.parts.iter_mut().zip(&sample.parts));
+        // A value that stands is of its own reading, and not of the one that has not
+        // moved it.
+        let mut moved = true;
         if cause.is_none() && fall.is_some() {
+            moved = false;
             for (counted, (old, new)) in sums {
                 if *new > *old {
                     *counted += *new - *old;
                     *old = *new;
+                    moved = true;
                 }
             }
         } else {
@@ -190,6 +220,7 @@ impl Track {
             }
         }
         if let Some(cause) = cause {
+            self.anew = start;
             self.resets = self.resets.saturating_add(1);
             let after = after.min(start).max(last.end.min(start));
             let (after, before) = match (cause, born.restarted) {
@@ -198,7 +229,7 @@ impl Track {
             };
             self.broke = Some(Break { cause, after, before });
         }
-        last.end = last.end.max(end);
+        last.end = if moved { last.end.max(end) } else { last.end };
         last.born = Born {
             process: born.process.or(last.born.process),
             created: born.created.or(last.born.created),
@@ -238,21 +269,31 @@ impl Track {
         self.counted.clone_from(&sample.parts);
         self.life = self.life.saturating_add(1);
         self.resets = 0;
+        self.anew = Tick::ZERO;
         self.broke = None;
     }
 
-    /// The series was not in a full reading of its source.
-    pub fn vanish(&mut self) {
-        self.last = None;
+    /// The series was not in a full reading of its source that began at `start`. Of one
+    /// that overlaps the last that had it, it is not known which came first.
+    pub fn vanish(&mut self, start: Tick) {
+        self.last = self.last.take().filter(|last| start < last.end);
     }
 
     /// The series as it stands at a boundary whose reading, already observed,
     /// has `sample`. A series that did not move since its last mark shares it.
     pub fn mark(&mut self, sample: &Sample) -> Arc<Mark> {
+        // Of two readings that overlapped the larger value stands: the other one has
+        // not seen the difference.
+        let last = self.last.as_ref().filter(|_| !self.older);
+        let parts = last.into_iter().flat_map(|last| last.sample.parts.iter().zip(&sample.parts));
+        let behind: Vec<f64> = parts.map(|(stands, own)| (stands - own).max(0.0)).collect();
+        let is_behind = behind.iter().any(|by| *by > 0.0);
         let mark = Mark {
             sample: sample.clone(),
             counted: self.counted.clone(),
-            resets: self.resets,
+            behind: if is_behind { behind } else { Vec::new() },
+            // What is of the life before has not seen the latest beginning.
+            resets: self.resets.saturating_sub(u32::from(self.older)),
             life: self.life,
             broke: self.broke,
         };

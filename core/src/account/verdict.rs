@@ -14,6 +14,7 @@ use crate::conductor::gate::GRANT_SLACK;
 use crate::controller::report::Eviction;
 use crate::id::ServiceId;
 use crate::message::{BaselineKind, CollectorStatus, ReleasedBy};
+use crate::planted::{Bug, is_planted};
 use crate::time::Tick;
 
 /// One thing that was found out about a phase.
@@ -136,7 +137,8 @@ impl Judge<'_> {
 
     /// A seamless phase sends while its START and its predecessor's END are read:
     /// a reading then holds some of what it did, also where nothing was in flight
-    /// at the moment of asking.
+    /// at the moment of asking. One that was over by then is in it as a whole, also
+    /// where no window shows that because its own readings took longer.
     fn unheld(&self, index: usize, boundary: &Boundary, findings: &mut Vec<Finding>) {
         let seamless = match boundary.kind {
             BaselineKind::Start => index,
@@ -149,14 +151,20 @@ impl Judge<'_> {
         let (Some(outcome), Some(read)) = (outcome, boundary.moment()) else { return };
         let began = report.start.is_some_and(|start| start < read);
         let over = report.end.is_some_and(|end| end <= outcome.requested);
-        if report.counts.sent > 0 && began && !over {
-            let note = format!(
-                "'{}' was sending while the {} boundary was read: what it did until {} is counted \
-                 before it.",
-                plan.name,
-                name(boundary.kind),
-                at(read),
-            );
+        if report.counts.sent > 0 && began {
+            let (name, plan) = (name(boundary.kind), &plan.name);
+            let note = if over {
+                format!(
+                    "'{plan}' was over before the {name} boundary was asked for: what it did is \
+                     counted before it."
+                )
+            } else {
+                format!(
+                    "'{plan}' was sending while the {name} boundary was read: what it did until \
+                     {} is counted before it.",
+                    at(read),
+                )
+            };
             findings.push(Finding::new(Verdict::Overlapped, note));
         }
     }
@@ -168,7 +176,7 @@ impl Judge<'_> {
         for service in self.expected(index) {
             let (verdict, why) = match boundary.status(service) {
                 Some(CollectorStatus::Captured { reading }) => {
-                    if reading.settled == Some(false) {
+                    if reading.settled == Some(false) && !is_planted(Bug::UnsettledIsClean) {
                         let what = if reading.unsettled.is_empty() {
                             "it did not say what".to_owned()
                         } else {

@@ -13,9 +13,9 @@ use phasegate_core::plan::{
 use phasegate_core::setup::Settings;
 use phasegate_core::time::Tick;
 
-use super::dice::{CONFIGURATION, Dice, INPUTS};
+use super::dice::{CONFIGURATION, Dice, HAZARDS, INPUTS};
 use super::searches;
-use crate::faults::{Faults, Kinds, swarm};
+use crate::faults::{Faults, Hazards, Kinds, swarm};
 
 const MS: u64 = 1_000_000;
 
@@ -132,6 +132,7 @@ impl Config {
         let horizon = dice.skewed(20 * MS, 60_000 * MS);
         let mut faults = swarm::draw(dice, request.faults, collectors, horizon);
         faults.calm = faults.calm.min(request.calm);
+        Hazards::draw(&mut Dice::new(request.seed, HAZARDS), request.faults, &mut faults);
         let plan = match searches::draw(request, &pace) {
             Some((search, phases)) => {
                 RunPlan::new(request.seed, phases, gate, limits)?.with_search(search)?
@@ -158,8 +159,9 @@ impl Config {
             heartbeat,
             read_timeout: interval.max(Duration::from_millis(500)),
             optional: false,
-            // The last one is read as if it were one of several replicas.
-            sole: place != 2,
+            // The last one is read as if it were one of several replicas; where
+            // there are several endpoints, each is.
+            sole: place != 2 && !(faults.hazards.endpoints && collectors > 2),
             tick_within: Duration::ZERO,
         };
         let reborn = |place: &usize| {

@@ -13,9 +13,13 @@ pub(crate) const CONFIGURATION: u64 = 1;
 /// The draws of its input.
 pub(crate) const INPUTS: u64 = 3;
 /// The draws of its search.
-pub(crate) const SEARCHES: u64 = 4;
+pub(crate) const SEARCHES: u64 = 6;
 /// The draws of the run itself.
 pub(crate) const RUN: u64 = 2;
+/// The draws of what makes telemetry lie.
+pub(crate) const HAZARDS: u64 = 4;
+/// The draws of a server that lies, in the run.
+pub(crate) const SERVER: u64 = 5;
 
 impl Dice {
     /// The dice of this seed for this use.

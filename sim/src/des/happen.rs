@@ -253,6 +253,13 @@ impl World<'_> {
         let faults = self.stormy();
         let (source, load) = (&mut self.lives[life].source, &self.scratch.load);
         let outcome = source.end(span, load, faults, &mut self.dice);
+        let outcome = match &mut self.server {
+            Some(server) => {
+                let place = self.lives[life].place;
+                outcome.map(|stamp| server.shows(place, life, read, stamp))
+            }
+            None => outcome,
+        };
         self.collector(life, Some(CollectorInput::ReadDone { read, outcome }))
     }
 
@@ -260,10 +267,14 @@ impl World<'_> {
     fn back(&mut self, flight: u32, outcome: Outcome) -> Result<(), Violation> {
         let now = self.now;
         let Some(record) = self.scratch.load.ends(now, flight, outcome) else { return Ok(()) };
+        let mut lag = Duration::ZERO;
         if outcome == Outcome::Completed {
             let (low, high) = self.config.pace.publishing;
-            let lag = Duration::from_nanos(self.dice.between(low, high));
+            lag = Duration::from_nanos(self.dice.between(low, high));
             self.scratch.load.publish(now + lag);
+        }
+        if let Some(server) = &mut self.server {
+            server.leaves(now, flight, &record, lag);
         }
         let returned = record.credit_return();
         match record_fate(self.stormy(), &mut self.dice) {

@@ -7,7 +7,8 @@
 //! - [`config`]: what a seed means. [`dice`]: its draws. [`scenario`]: named
 //!   configurations. `searches`: runs that search for the highest load.
 //! - `world`, `happen`: the machines and the one event queue (`queue`); `bus`,
-//!   `load`, `source`: models of what lies around them.
+//!   `load`, `source`: models of what lies around them. `server`: a model of the
+//!   servers and GPUs that are read, where hazards are on.
 //! - `watch`: who watches; [`status`]: the trace, a line a step.
 //! - [`mod@bound`]: when a run must be over at the latest.
 //! - [`run`]: one seed, run and judged. [`shrink`]: a failure made small.
@@ -24,6 +25,7 @@ mod queue;
 pub mod run;
 pub mod scenario;
 mod searches;
+pub(crate) mod server;
 pub mod shrink;
 pub(crate) mod source;
 pub mod status;

@@ -204,6 +204,90 @@ pub const ALL: &[Scenario] = &[
             stage.faults.targeted.push(lose(Class::Probe, None, 0, 3));
         },
     },
+    Scenario {
+        name: "late-publication",
+        about: "the server counts a request up to 0.4 s late: each END waits for it",
+        mark: Some(Mark::LateAwaited),
+        arrange: |stage| {
+            stage.lies(Kind::PublishDelay);
+            stage.faults.hazards.publish_delay = (100 * MS, 400 * MS);
+        },
+    },
+    Scenario {
+        name: "publication-outlives-settling",
+        about: "the server counts a request up to 2.5 s late: boundaries are closed unsettled",
+        mark: Some(Mark::LateOutlived),
+        arrange: |stage| {
+            stage.lies(Kind::PublishDelay);
+            stage.faults.hazards.publish_delay = (1_500 * MS, 2_500 * MS);
+        },
+    },
+    Scenario {
+        name: "counter-reset",
+        about: "the counters fall to 0 inside the second phase, which says so",
+        mark: Some(Mark::ResetFlagged),
+        arrange: |stage| {
+            stage.lies(Kind::ResetCounters);
+            stage.faults.hazards.reset_counters = Some(9);
+        },
+    },
+    Scenario {
+        name: "server-restart",
+        about: "the server is another process inside the second phase, which says so",
+        mark: Some(Mark::ResetFlagged),
+        arrange: |stage| {
+            stage.lies(Kind::ServerRestart);
+            stage.faults.hazards.server_restart = Some(9);
+            stage.faults.hazards.tells_start = true;
+        },
+    },
+    Scenario {
+        name: "foreign-traffic",
+        about: "somebody else uses the server: phases are contaminated",
+        mark: Some(Mark::ForeignFlagged),
+        arrange: |stage| {
+            stage.lies(Kind::ForeignTraffic);
+            stage.faults.hazards.foreign_traffic = 300 * MS;
+            stage.pace.request = (200 * MS, 400 * MS);
+        },
+    },
+    Scenario {
+        name: "replicas",
+        about: "two processes answer behind one address, and are refused",
+        mark: Some(Mark::ReplicasRefused),
+        arrange: |stage| {
+            stage.lies(Kind::Replicas);
+            stage.faults.hazards.replicas = 2;
+            stage.faults.hazards.tells_start = true;
+        },
+    },
+    Scenario {
+        name: "endpoints",
+        about: "two endpoints count a part of the requests each: their sum is the client's",
+        mark: Some(Mark::FinalisedComplete),
+        arrange: |stage| {
+            stage.lies(Kind::Endpoints);
+            stage.faults.hazards.endpoints = true;
+        },
+    },
+    Scenario {
+        name: "metrics-jitter",
+        about: "a scrape takes up to 0.4 s and shows any moment of its time",
+        mark: Some(Mark::FinalisedComplete),
+        arrange: |stage| {
+            stage.lies(Kind::MetricsJitter);
+            stage.faults.hazards.metrics_jitter = (50 * MS, 400 * MS);
+        },
+    },
+    Scenario {
+        name: "gpu-frozen",
+        about: "the GPU exporter answers and shows nothing new after half a second",
+        mark: Some(Mark::FinalisedComplete),
+        arrange: |stage| {
+            stage.lies(Kind::GpuFrozen);
+            stage.faults.hazards.gpu_frozen = Some(Tick::from_millis(500));
+        },
+    },
 ];
 
 /// The scenario of this name.
@@ -230,6 +314,11 @@ impl Scenario {
 }
 
 impl Stage {
+    /// Switches a kind of hazard on.
+    fn lies(&mut self, kind: Kind) {
+        self.faults.kinds = self.faults.kinds.with(kind);
+    }
+
     fn new() -> Self {
         let phase = |name: &str, kind| {
             let mut phase = PhaseSpec::new(name, kind);

@@ -1,6 +1,7 @@
 //! One run: every machine, one event queue, one generator.
 
 use core::fmt;
+use core::time::Duration;
 
 use phasegate_core::collector::{Collector, CollectorEffect, CollectorInput, ReadId};
 use phasegate_core::conductor::{Conductor, ConductorEffect, ConductorInput};
@@ -16,6 +17,7 @@ use super::config::{Config, Who, who};
 use super::dice::{Dice, RUN};
 use super::load::Load;
 use super::queue::Queue;
+use super::server::Server;
 use super::source::Source;
 use super::watch::Watch;
 use crate::faults::Faults;
@@ -140,6 +142,8 @@ pub(crate) struct World<'a> {
     /// Starts that are still to come.
     pub(crate) to_start: usize,
     pub(crate) watch: Watch,
+    /// Where hazards are on.
+    pub(crate) server: Option<Box<Server>>,
 }
 
 impl fmt::Debug for World<'_> {
@@ -211,6 +215,9 @@ impl<'a> World<'a> {
             config,
             scratch,
             watch,
+            server: config.faults.lies().then(|| {
+                Box::new(Server::new(config.seed, config.faults.hazards, config.collectors))
+            }),
         };
         world.schedule();
         world
@@ -257,7 +264,9 @@ impl<'a> World<'a> {
     pub(crate) fn judge(&mut self) -> Result<(), Violation> {
         let ledger = crate::oracle::thorough(self.config).then_some(&mut self.ledger);
         if let Some(oracle) = &self.watch.oracle {
-            oracle.finish(self.now, &self.controller, &self.conductor, ledger)?;
+            let (server, marks) = (self.server.as_deref(), &mut self.watch.observer.marks);
+            let machines = (&self.controller, &self.conductor);
+            oracle.finish(self.now, machines, ledger, server, marks)?;
         }
         self.watch.finish()
     }
@@ -383,6 +392,9 @@ impl<'a> World<'a> {
                     let (load, dice) = (&mut self.scratch.load, &mut self.dice);
                     let (flight, back) =
                         load.issue(at, credit, limits, faults, &self.config.pace, dice);
+                    if let Some(server) = &mut self.server {
+                        server.arrives(at, flight, &credit);
+                    }
                     if let Some((back, outcome)) = back {
                         self.push(back, Event::Back { flight, outcome });
                     }
@@ -454,6 +466,10 @@ impl<'a> World<'a> {
                 let faults = self.stormy();
                 let ends = Source::begin(self.now, faults, &self.config.pace, &mut self.dice);
                 if let Some(at) = ends {
+                    let place = self.lives[life].place;
+                    let jitter =
+                        self.server.as_mut().map_or(Duration::ZERO, |server| server.jitter(place));
+                    let at = at + jitter;
                     self.push(at, Event::ReadDone { life, read, start: self.now });
                 }
             }

@@ -4,6 +4,7 @@
 //! - [`Faults`]: how much of each there is in one run; [`Life`]: what becomes of
 //!   a collector.
 //! - [`class`]: the classes of messages, so that a fault can choose some of them.
+//! - [`hazards`]: what makes a server's and a GPU's telemetry lie without failing.
 //! - [`swarm`]: one seed's faults. Each seed switches some kinds off entirely and
 //!   skews the rest, so that rare combinations become common ones.
 
@@ -13,9 +14,11 @@ use core::str::FromStr;
 use phasegate_core::time::Tick;
 
 pub mod class;
+pub mod hazards;
 pub mod swarm;
 
 pub use class::{Class, Classes};
+pub use hazards::Hazards;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,11 +61,33 @@ pub enum Kind {
     LostRecords,
     /// The run is cancelled.
     Cancel,
+    /// A server's counters show a request late.
+    PublishDelay,
+    /// A server's counters fall to 0.
+    ResetCounters,
+    /// A server's process is another one.
+    ServerRestart,
+    /// A server counts somebody else's requests too.
+    ForeignTraffic,
+    /// Several processes answer behind one address.
+    Replicas,
+    /// Several endpoints have a part of the load each.
+    Endpoints,
+    /// A scrape of a server takes long and shows any moment of its time.
+    MetricsJitter,
+    /// A GPU's energy counter moves in long steps.
+    EnergyTick,
+    /// A GPU exporter shows what the GPUs were a while ago.
+    GpuRefresh,
+    /// A GPU exporter goes on showing what once was.
+    GpuFrozen,
+    /// A GPU's idle power is not constant.
+    IdleDrift,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 30] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -82,6 +107,17 @@ impl Kind {
         Self::LostCredits,
         Self::LostRecords,
         Self::Cancel,
+        Self::PublishDelay,
+        Self::ResetCounters,
+        Self::ServerRestart,
+        Self::ForeignTraffic,
+        Self::Replicas,
+        Self::Endpoints,
+        Self::MetricsJitter,
+        Self::EnergyTick,
+        Self::GpuRefresh,
+        Self::GpuFrozen,
+        Self::IdleDrift,
     ];
 
     /// Its name on the command line.
@@ -107,6 +143,18 @@ impl Kind {
             Self::LostCredits => "lost-credits",
             Self::LostRecords => "lost-records",
             Self::Cancel => "cancel",
+            Self::PublishDelay => "publish-delay",
+            Self::ResetCounters => "reset-counters",
+            // `restart` is a collector's.
+            Self::ServerRestart => "server-restart",
+            Self::ForeignTraffic => "foreign-traffic",
+            Self::Replicas => "replicas",
+            Self::Endpoints => "endpoints",
+            Self::MetricsJitter => "metrics-jitter",
+            Self::EnergyTick => "energy-tick",
+            Self::GpuRefresh => "gpu-refresh",
+            Self::GpuFrozen => "gpu-frozen",
+            Self::IdleDrift => "idle-drift",
         }
     }
 }
@@ -308,6 +356,8 @@ pub struct Faults {
     pub calm: Tick,
     /// Faults that are placed by hand.
     pub targeted: Vec<Targeted>,
+    /// What makes telemetry lie; see [`Faults::lies`].
+    pub hazards: Hazards,
 }
 
 impl Faults {
@@ -340,7 +390,14 @@ impl Faults {
             deadline_first: false,
             calm: Tick::ZERO,
             targeted: Vec::new(),
+            hazards: Hazards::NONE,
         }
+    }
+
+    /// Whether a hazard is on, so that a server with real families is modelled.
+    #[must_use]
+    pub fn lies(&self) -> bool {
+        Hazards::among(self.kinds)
     }
 }
 
@@ -385,6 +442,9 @@ impl fmt::Display for Faults {
         }
         for fault in &self.targeted {
             write!(f, "\n  {fault:?}")?;
+        }
+        if self.lies() {
+            write!(f, "{}", self.hazards)?;
         }
         let first = if self.deadline_first { "a deadline" } else { "a message" };
         write!(f, "\n  of the same moment, {first} goes first")

@@ -140,8 +140,15 @@ fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Op
             b.collectors.iter().any(|c| {
                 let status = c.status;
                 c.service_id.as_str().starts_with("server_metrics")
-                    // A reading in time whose acknowledgement was lost counts.
-                    && matches!(status, BoundaryStatus::Captured | BoundaryStatus::Missing | BoundaryStatus::Late)
+                    // A reading in time whose acknowledgement was lost counts, also
+                    // where its collector was taken out for its silence.
+                    && matches!(
+                        status,
+                        BoundaryStatus::Captured
+                            | BoundaryStatus::Missing
+                            | BoundaryStatus::Late
+                            | BoundaryStatus::Evicted
+                    )
             })
         });
         if !read {

@@ -98,7 +98,6 @@ pub(in crate::invariants) fn run() -> (RunResult, ControllerReport) {
         idle_baseline: None,
         boundaries: vec![boundary(Start), boundary(End)],
         windows: vec![],
-        notes: Vec::new(),
         results_joined: BTreeMap::from([("telemetry".to_owned(), true)]),
         client: ClientResult::default(),
     };
@@ -174,7 +173,7 @@ fn a_match_needs_numbers_that_agree_and_an_endpoint_that_was_read() {
         reason: (status != ReconciliationStatus::Match).then(|| "because".to_owned()),
         phases: vec![],
     };
-    let with = |line: Reconciliation, read: bool| {
+    let with = |line: Reconciliation, status: BoundaryStatus| {
         let verdict = match line.status {
             ReconciliationStatus::Mismatch => Verdict::Contaminated,
             ReconciliationStatus::Match | ReconciliationStatus::Unknown => Verdict::Clean,
@@ -184,7 +183,7 @@ fn a_match_needs_numbers_that_agree_and_an_endpoint_that_was_read() {
             for boundary in &mut result.boundaries {
                 boundary.collectors.push(BoundaryCollector {
                     service_id: ServiceId::new("server_metrics/a"),
-                    status: if read { BoundaryStatus::Captured } else { BoundaryStatus::Failed },
+                    status,
                     error: None,
                     attempts: 1,
                     reading_start_ns: None,
@@ -193,16 +192,19 @@ fn a_match_needs_numbers_that_agree_and_an_endpoint_that_was_read() {
             }
         })
     };
+    use BoundaryStatus::{Captured, Evicted, Failed};
     use ReconciliationStatus::{Match, Mismatch, Unknown};
-    assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), true), [""; 0]);
-    assert_eq!(with(line(5.0, Maybe::Known(7.0), 6.0, Match), true), [""; 0]);
-    assert_eq!(with(line(5.0, Maybe::Absent, 6.0, Mismatch), true), [""; 0]);
-    assert_eq!(with(line(5.0, Maybe::Unknown, 9.0, Unknown), false), [""; 0]);
+    assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), Captured), [""; 0]);
+    // Its reading came in time, and its acknowledgement was lost.
+    assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), Evicted), [""; 0]);
+    assert_eq!(with(line(5.0, Maybe::Known(7.0), 6.0, Match), Captured), [""; 0]);
+    assert_eq!(with(line(5.0, Maybe::Absent, 6.0, Mismatch), Captured), [""; 0]);
+    assert_eq!(with(line(5.0, Maybe::Unknown, 9.0, Unknown), Failed), [""; 0]);
     for wrong in [
-        with(line(5.0, Maybe::Absent, 5.0, Match), false),
-        with(line(5.0, Maybe::Absent, 6.0, Match), true),
-        with(line(5.0, Maybe::Known(7.0), 6.0, Mismatch), true),
-        with(Reconciliation { reason: None, ..line(5.0, Maybe::Absent, 6.0, Unknown) }, true),
+        with(line(5.0, Maybe::Absent, 5.0, Match), Failed),
+        with(line(5.0, Maybe::Absent, 6.0, Match), Captured),
+        with(line(5.0, Maybe::Known(7.0), 6.0, Mismatch), Captured),
+        with(Reconciliation { reason: None, ..line(5.0, Maybe::Absent, 6.0, Unknown) }, Captured),
     ] {
         assert!(wrong.len() == 1 && wrong[0].starts_with("G13 violated"), "{wrong:?}");
     }

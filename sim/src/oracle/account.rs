@@ -79,7 +79,7 @@ pub(super) fn judge(
     Ok(())
 }
 
-fn source(place: usize) -> String {
+pub(super) fn source(place: usize) -> String {
     format!("source {place}")
 }
 
@@ -89,7 +89,7 @@ fn family(value: u64) -> Family {
     Family { name: COUNTER.to_owned(), kind: FamilyType::Counter, series }
 }
 
-fn facts() -> RunFacts {
+pub(super) fn facts() -> RunFacts {
     RunFacts {
         notes: Vec::new(),
         run_id: String::new(),
@@ -104,7 +104,7 @@ fn facts() -> RunFacts {
 }
 
 /// A verdict is not better than what its two boundaries are known to lack.
-fn graded(
+pub(super) fn graded(
     plan: &PhasePlan,
     phase: &PhaseResult,
     places: &[Option<usize>],
@@ -131,7 +131,12 @@ fn graded(
 
 /// Whether a baseline counts for certain: its answer came in time, and it was
 /// complete before the client, tired of waiting, let load go on.
-fn is_in_time(kept: &Kept, evidence: &Evidence<'_>, place: usize, gates: &Gates) -> bool {
+pub(super) fn is_in_time(
+    kept: &Kept,
+    evidence: &Evidence<'_>,
+    place: usize,
+    gates: &Gates,
+) -> bool {
     let Some(BoundaryMark { phase, kind }) = kept.mark else { return false };
     let seamless = evidence.plan.phases().iter().any(|p| p.id == phase && p.seamless);
     let shared = seamless && kind == BaselineKind::Start;

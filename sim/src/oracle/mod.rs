@@ -12,7 +12,8 @@
 //! - `readings`: that a baseline is a reading taken for its boundary, after the
 //!   request.
 //! - `load`: credits out, back, written off; `inputs`: what they send. `records`: the ledger's counts.
-//! - `account`: what each phase and window of the result must say.
+//! - `account`: what each phase and window of the result must say. `truth`: the same
+//!   where telemetry lies, against what really happened.
 //! - `ending`: who has handed in what, and when the run must end.
 
 mod account;
@@ -23,6 +24,7 @@ mod load;
 mod presence;
 mod readings;
 mod records;
+mod truth;
 
 use phasegate_core::account::Evidence;
 use phasegate_core::conductor::Conductor;
@@ -33,7 +35,9 @@ use phasegate_core::plan::RunPlan;
 use phasegate_core::time::Tick;
 
 use crate::des::config::Config;
+use crate::des::server::Server;
 use crate::invariants::Violation;
+use crate::marks::Marks;
 use crate::trace::{Call, Step};
 
 use gates::Gates;
@@ -47,6 +51,8 @@ pub struct Oracle {
     plan: RunPlan,
     /// By life: the collector, unless it has several.
     places: Vec<Option<usize>>,
+    /// By life: its id. Only where telemetry lies.
+    ids: Vec<ServiceId>,
     gates: Gates,
     readings: Readings,
     load: Load,
@@ -66,8 +72,17 @@ impl Oracle {
         Self {
             plan: config.plan.clone(),
             places: places.map(|(place, c)| alone(&c.id).then_some(place)).collect(),
+            ids: if config.faults.lies() {
+                collectors.iter().map(|c| c.id.clone()).collect()
+            } else {
+                Vec::new()
+            },
             gates: Gates::new(config),
-            readings: Readings::new(collectors.iter().map(|c| c.sole), thorough(config)),
+            readings: Readings::new(
+                collectors.iter().map(|c| c.sole),
+                thorough(config),
+                config.faults.lies(),
+            ),
             load: Load::new(&config.plan),
             records: Records::new(&config.plan),
         }
@@ -93,39 +108,52 @@ impl Oracle {
     }
 
     /// The run is over: compares what the machines report with what it knows.
-    /// The ledger's own report is costly, so it is given only now and then.
+    /// The ledger's own report is costly, so it is given only now and then. `server`
+    /// knows what really happened, where telemetry lies; `marks` are of that.
     ///
     /// # Errors
     /// The first difference.
-    pub fn finish(
+    pub(crate) fn finish(
         &self,
         at: Tick,
-        controller: &Controller,
-        conductor: &Conductor,
+        (controller, conductor): (&Controller, &Conductor),
         ledger: Option<&mut Ledger>,
+        server: Option<&Server>,
+        marks: &mut Marks,
     ) -> Result<(), Violation> {
         let (controller, conductor) = (controller.report(), conductor.report());
-        let verdict =
-            self.gates.finish(&controller).and_then(|()| self.load.finish(&conductor)).and_then(
-                |()| {
-                    let Some(ledger) = ledger else { return Ok(()) };
-                    let ledger = ledger.report();
-                    self.records.finish(&ledger)?;
-                    let evidence = Evidence {
-                        plan: &self.plan,
-                        controller: &controller,
-                        conductor: &conductor,
-                        ledger: &ledger,
-                    };
-                    account::judge(&evidence, &self.places, &self.readings, &self.gates)
-                },
-            );
+        let verdict = self
+            .gates
+            .finish(&controller)
+            .and_then(|()| self.load.finish(&conductor))
+            .and_then(|()| {
+                let Some(ledger) = ledger else { return Ok(()) };
+                let ledger = ledger.report();
+                self.records.finish(&ledger)?;
+                let evidence = Evidence {
+                    plan: &self.plan,
+                    controller: &controller,
+                    conductor: &conductor,
+                    ledger: &ledger,
+                };
+                match server {
+                    None => account::judge(&evidence, &self.places, &self.readings, &self.gates),
+                    Some(server) => truth::Run {
+                        evidence: &evidence,
+                        ids: &self.ids,
+                        readings: &self.readings,
+                        gates: &self.gates,
+                        server,
+                    }
+                    .judge(&self.places, marks),
+                }
+            });
         verdict.map_err(|what| Violation { invariant: "oracle", at, what })
     }
 }
 
 /// Whether the ledger's report and the result of this run are looked at: they
-/// sort and format, so one run in eight is enough.
+/// sort and format, so one run in eight is enough; and all in which telemetry lies.
 pub(crate) fn thorough(config: &Config) -> bool {
-    config.seed.is_multiple_of(8)
+    config.seed.is_multiple_of(8) || config.faults.lies()
 }

@@ -53,7 +53,7 @@ struct Asked {
 /// A reading that succeeded, for the account of the run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kept {
-    read: ReadId,
+    pub(super) read: ReadId,
     pub(super) start: Tick,
     pub(super) end: Tick,
     /// What the server's counter said, where the source has one.
@@ -81,12 +81,15 @@ pub(super) struct Readings {
     lives: Vec<Life>,
     /// Every reading is kept, for the account of the run.
     keep: bool,
+    /// The server's counters lie, so that what they say is held against the truth
+    /// at the end (`truth`).
+    lies: bool,
 }
 
 impl Readings {
     /// Of lives whose sources count every request, or not.
-    pub(super) fn new(sole: impl Iterator<Item = bool>, keep: bool) -> Self {
-        Self { lives: sole.map(|sole| Life { sole, ..Life::default() }).collect(), keep }
+    pub(super) fn new(sole: impl Iterator<Item = bool>, keep: bool, lies: bool) -> Self {
+        Self { lives: sole.map(|sole| Life { sole, ..Life::default() }).collect(), keep, lies }
     }
 
     /// The readings of a life, in the order in which they came.
@@ -136,7 +139,7 @@ impl Readings {
             | None => {}
         }
         for effect in effects {
-            life.does(effect)?;
+            life.does(effect, self.lies)?;
         }
         Ok(())
     }
@@ -155,7 +158,7 @@ impl Life {
         asked.ok_or_else(|| format!("a collector acts on a boundary ({kind}) unasked"))
     }
 
-    fn does(&mut self, effect: &CollectorEffect) -> Verdict {
+    fn does(&mut self, effect: &CollectorEffect, lies: bool) -> Verdict {
         match effect {
             CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind }, .. } => {
                 let mark = BoundaryMark { phase: *phase, kind: *kind };
@@ -179,7 +182,7 @@ impl Life {
             }
             CollectorEffect::Send(envelope) => {
                 if let Message::BaselineAck(ack) = &envelope.body {
-                    return self.answers(ack);
+                    return self.answers(ack, lies);
                 }
             }
             CollectorEffect::Read { purpose: Purpose::Periodic, .. }
@@ -189,7 +192,7 @@ impl Life {
         Ok(())
     }
 
-    fn answers(&mut self, ack: &BaselineAck) -> Verdict {
+    fn answers(&mut self, ack: &BaselineAck, lies: bool) -> Verdict {
         let mark = BoundaryMark { phase: ack.phase, kind: ack.kind };
         let kind = ack.kind;
         let said = ack.outcome.clone().map_err(|_| ());
@@ -233,6 +236,9 @@ impl Life {
                 Some(_) => Err(format!("an answer ({kind}) says whether settled, unasked")),
             };
         };
+        if lies {
+            return Ok(());
+        }
         let earlier: Vec<Shown> =
             readings.iter().filter(|came| came.0 < start).filter_map(|came| came.2).collect();
         self.settles(reading, mark.kind, &earlier, (start, shown), &tally)

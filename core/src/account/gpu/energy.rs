@@ -66,11 +66,7 @@ impl Scope {
     ///
     /// # Errors
     /// Why it is not known.
-    pub(super) fn by_counter(
-        &self,
-        joules: f64,
-        [start, end]: [CounterMark; 2],
-    ) -> Result<Measured, String> {
+    pub(super) fn by_counter(&self, [start, end]: [CounterMark; 2]) -> Result<Measured, String> {
         let period = self.period.filter(|_| !(start.point.direct && end.point.direct));
         if let Some(period) = period {
             self.long_enough(period)?;
@@ -95,6 +91,10 @@ impl Scope {
         if to <= from {
             return Err("its energy did not change between START and END".to_owned());
         }
+        // Of the points themselves: of two readings that overlapped, the older one is
+        // taken to show what the newer one does.
+        let millijoules = end.point.mj.checked_sub(start.point.mj);
+        let joules = millijoules.ok_or("its two readings have no order")? as f64 / 1000.0;
         let lags = |mark: &CounterMark| period.is_some() && !mark.point.direct;
         let error_j = start.error_j(self.highest_w, from, start_half, lags(&start))
             + end.error_j(self.highest_w, to, end_half, lags(&end))

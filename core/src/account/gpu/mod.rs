@@ -225,9 +225,7 @@ impl GpuBook {
                 let (from, to) = change.fall.unwrap_or((f64::NAN, f64::NAN));
                 Energy::Reset(from / 1000.0, to / 1000.0)
             }
-            (false, Ok(Delta::Counter { total, .. })) => {
-                known(scope.by_counter(total / 1000.0, [*first, *last]))
-            }
+            (false, Ok(Delta::Counter { .. })) => known(scope.by_counter([*first, *last])),
             (false, Ok(Delta::Histogram { .. } | Delta::Summary { .. })) => {
                 Energy::Unknown("its energy is not a counter".to_owned())
             }

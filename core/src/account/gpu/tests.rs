@@ -43,6 +43,18 @@ fn energy_is_the_counter_at_end_less_at_start_of_the_time_between_its_two_moment
 }
 
 #[test]
+fn of_two_readings_that_overlapped_energy_and_moment_are_of_the_same_one() {
+    let mut book = book(&[(90, Some(1500), Some(Start))]);
+    // One begun at 200 was complete before another, begun at 160, was.
+    let newer = (Tick(200), Tick(205), Tick(210));
+    book.observe(&SPANS, &read_at(200, Some(4000)), newer, None);
+    let older = (Tick(160), Tick(200), Tick(240));
+    book.observe(&SPANS, &read_at(160, Some(3000)), older, Some((0, End)));
+    let result = result(&book);
+    assert_eq!((result.energy_j, result.energy_to_ns), (Some(2.5), Some(Tick(200))));
+}
+
+#[test]
 fn an_energy_counter_that_was_set_back_gives_no_energy() {
     let book =
         book(&[(90, Some(1500), Some(Start)), (150, Some(10), None), (210, Some(4000), Some(End))]);

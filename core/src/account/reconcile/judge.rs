@@ -57,7 +57,8 @@ pub(super) struct Judgement {
     /// The cause of a mismatch, or why it is not known.
     pub(super) reason: Option<String>,
     /// The numbers fit, and might be a coincidence because something was still
-    /// to be published at START.
+    /// to be published at START; or they do not, and what was published late of
+    /// earlier phases may be why.
     pub(super) doubtful: bool,
 }
 
@@ -66,6 +67,11 @@ impl Judgement {
     pub(super) fn unknown(reason: impl Into<String>) -> Self {
         let status = ReconciliationStatus::Unknown;
         Self { status, reason: Some(reason.into()), doubtful: false }
+    }
+
+    /// It is not known, and the phase is not what the server's number says.
+    fn doubtful(reason: impl Into<String>) -> Self {
+        Self { doubtful: true, ..Self::unknown(reason) }
     }
 
     fn mismatch(cause: String) -> Self {
@@ -122,7 +128,7 @@ impl Case {
                      phases: the others may have been counted late, in this phase",
                     self.unit
                 );
-                return Judgement { doubtful: true, ..Judgement::unknown(reason) };
+                return Judgement::doubtful(reason);
             }
             Before::Seen { .. } => {}
         }
@@ -175,7 +181,7 @@ impl Case {
         let extra = server - most as f64;
         match &self.before {
             Before::Unknown => {
-                return Judgement::unknown(
+                return Judgement::doubtful(
                     "what the server had counted of the earlier phases at START is not known",
                 );
             }
@@ -187,13 +193,13 @@ impl Case {
                 ));
             }
             Before::Seen { most: Some(due), seen, .. } if *seen + extra <= *due as f64 + WHOLE => {
-                return Judgement::unknown(format!(
+                return Judgement::doubtful(format!(
                     "requests of earlier phases that did not complete may have been counted in \
                      this one: the server had counted {seen} at START, of {due} at most"
                 ));
             }
             Before::Seen { most: None, .. } => {
-                return Judgement::unknown(format!(
+                return Judgement::doubtful(format!(
                     "how many {} of earlier requests that did not complete were counted in this \
                      phase is not known",
                     self.unit

@@ -19,6 +19,7 @@ use super::verdict::Finding;
 use crate::engines::Unit;
 use crate::message::{BaselineKind, Tally};
 use crate::plan::Arrival;
+use crate::planted::{Bug, is_planted};
 use judge::{Case, Judgement};
 use server::{Measure, Reach};
 
@@ -321,6 +322,7 @@ fn findings(lines: &[Line]) -> Vec<Finding> {
     let mut notes: BTreeMap<(Unit, String), (Verdict, Vec<&Line>)> = BTreeMap::new();
     for line in lines {
         let verdict = match line.judgement.status {
+            ReconciliationStatus::Mismatch if is_planted(Bug::MismatchIsClean) => continue,
             ReconciliationStatus::Mismatch => Verdict::Contaminated,
             ReconciliationStatus::Unknown if line.judgement.doubtful => Verdict::Unsettled,
             ReconciliationStatus::Match | ReconciliationStatus::Unknown => continue,

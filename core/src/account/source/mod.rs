@@ -69,7 +69,7 @@ struct SeriesBook {
 #[derive(Debug, Clone)]
 enum History {
     /// A counter, histogram or summary.
-    Counted { track: Track, marks: BTreeMap<Key, Arc<Mark>> },
+    Counted { track: Box<Track>, marks: BTreeMap<Key, Arc<Mark>> },
     /// A gauge, or of no type.
     Gauge(Gauge),
 }
@@ -158,7 +158,7 @@ impl SourceBook {
                 // The writer leaves out of a periodic reading what did not
                 // change, so that only a boundary's reading shows what is gone.
                 if reading.boundary.is_some() {
-                    self.sweep(spans, at);
+                    self.sweep(spans, reading.start, at);
                 }
                 self.watch(spans, (reading.start, reading.end));
                 Ok((reading.start, reading.end))
@@ -244,12 +244,12 @@ impl SourceBook {
         self.busy.observe(spans, interval, most);
     }
 
-    fn sweep(&mut self, spans: &[Option<Span>], at: Tick) {
+    fn sweep(&mut self, spans: &[Option<Span>], start: Tick, at: Tick) {
         let serial = self.serial;
         let all = self.families.values_mut().flatten().flat_map(|f| f.series.values_mut());
         for series in all.filter(|s| s.serial != serial) {
             match &mut series.history {
-                History::Counted { track, .. } => track.vanish(),
+                History::Counted { track, .. } => track.vanish(start),
                 History::Gauge(gauge) => gauge.gone(spans, at),
             }
         }
@@ -416,7 +416,7 @@ impl History {
     fn new(kind: FamilyType) -> Self {
         match kind {
             FamilyType::Counter | FamilyType::Histogram | FamilyType::Summary => {
-                Self::Counted { track: Track::default(), marks: BTreeMap::new() }
+                Self::Counted { track: Box::default(), marks: BTreeMap::new() }
             }
             FamilyType::Gauge | FamilyType::Untyped => Self::Gauge(Gauge::default()),
         }

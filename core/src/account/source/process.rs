@@ -17,6 +17,9 @@ pub(super) const START_TIME: &str = "process_start_time_seconds";
 #[derive(Debug, Clone, Default)]
 pub(super) struct Processes {
     now: BTreeMap<BTreeMap<String, String>, Process>,
+    /// Of the latest reading: the start of a process that is no more and had begun
+    /// to answer before its successor did.
+    older: BTreeMap<BTreeMap<String, String>, f64>,
     /// One was seen to start again.
     restarted: bool,
     /// An older process answered after a newer one: when, in words.
@@ -41,6 +44,7 @@ impl Processes {
         before: Tick,
     ) {
         let all = families.iter().filter(|f| f.name == START_TIME).flat_map(|f| &f.series);
+        self.older.clear();
         for series in all {
             let Value::Value(started) = series.value else { continue };
             if !started.is_finite() {
@@ -69,12 +73,14 @@ impl Processes {
             }
             if by > -SAME_START_S || start >= process.seen {
                 *process = fresh;
+            } else {
+                self.older.insert(series.labels.clone(), started);
             }
         }
     }
 
-    /// When the process of a series with these labels started, and between which
-    /// readings that was seen: of those whose labels it has, the one with the
+    /// When the process of a series with these labels in the latest reading started,
+    /// and between which readings that was seen: of those whose labels it has, the one with the
     /// most.
     pub(super) fn started(
         &self,
@@ -84,8 +90,9 @@ impl Processes {
             wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
         };
         let of = self.now.iter().filter(|(wanted, _)| has(wanted));
-        of.max_by_key(|(wanted, _)| wanted.len())
-            .map(|(_, process)| (process.started, process.restarted))
+        let (wanted, process) = of.max_by_key(|(wanted, _)| wanted.len())?;
+        let older = self.older.get(wanted).map(|started| (*started, None));
+        Some(older.unwrap_or((process.started, process.restarted)))
     }
 
     /// How several processes were seen to answer in turn; `None` if they were
@@ -140,7 +147,11 @@ mod tests {
         read(&mut processes, 10, &[], 1000.0);
         read(&mut processes, 8, &[], 900.0);
         assert!(processes.several().is_none());
-        assert_eq!(processes.started(&BTreeMap::new()).map(|p| p.0), Some(1000.0));
+        let started = |processes: &Processes| processes.started(&BTreeMap::new()).map(|p| p.0);
+        assert_eq!(started(&processes), Some(900.0), "what it shows is its own");
+        read(&mut processes, 20, &[], 1000.0);
+        assert_eq!(started(&processes), Some(1000.0));
+        assert!(processes.several().is_none());
     }
 
     #[test]

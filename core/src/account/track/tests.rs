@@ -84,10 +84,81 @@ fn a_slow_reading_of_the_process_before_does_not_count() {
     };
     let before = read(50.0, 0, 5, 100.0);
     read(3.0, 40, 50, 200.0);
-    read(55.0, 30, 60, 100.0);
+    let slow = read(55.0, 30, 60, 100.0);
     let after = read(4.0, 70, 75, 200.0);
     let change = between(Some(&before), &after);
     assert_eq!((change.reset, total(&change)), (true, Some(4.0)));
+    // It stands for the process before, also where a boundary asked for it.
+    let change = between(Some(&before), &slow);
+    assert_eq!((change.reset, total(&change)), (false, Some(5.0)));
+    let change = between(Some(&slow), &read(70.0, 80, 85, 200.0));
+    assert_eq!((change.reset, total(&change)), (true, Some(70.0 - 3.0)));
+}
+
+#[test]
+fn after_a_reset_the_smaller_of_two_overlapping_readings_counts_for_its_own_boundary() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe(&sample, Tick(start), Tick(end));
+        track.mark(&sample)
+    };
+    let start = read(50.0, 0, 5);
+    read(1.0, 10, 15);
+    let newer = read(7.0, 30, 40);
+    let older = read(4.0, 20, 45);
+    let change = between(Some(&start), &older);
+    assert_eq!((change.reset, total(&change)), (true, Some(4.0)));
+    assert_eq!(total(&between(Some(&start), &newer)), Some(7.0));
+    let later = read(9.0, 50, 55);
+    assert_eq!(total(&between(Some(&older), &later)), Some(5.0));
+    // Whether 7 came after 4 is not known, once it has fallen: a lower bound.
+    assert_eq!(total(&between(Some(&older), &read(1.0, 60, 65))), Some(3.0));
+}
+
+#[test]
+fn what_a_slow_reading_shows_from_before_a_fall_is_not_counted_after_it() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe(&sample, Tick(start), Tick(end));
+        track.mark(&sample)
+    };
+    let start = read(4.0, 0, 5);
+    read(0.0, 20, 30);
+    read(4.0, 15, 40);
+    read(1.0, 50, 60);
+    let change = between(Some(&start), &read(2.0, 70, 80));
+    assert_eq!((change.reset, total(&change)), (true, Some(2.0)));
+}
+
+#[test]
+fn a_series_that_an_overlapping_reading_lacks_was_not_gone() {
+    let mut track = Track::default();
+    let sample = |value| Sample::single(value).unwrap();
+    track.observe(&sample(4.0), Tick(0), Tick(20));
+    let start = track.mark(&sample(4.0));
+    track.vanish(Tick(15));
+    track.observe(&sample(6.0), Tick(30), Tick(40));
+    let change = between(Some(&start), &track.mark(&sample(6.0)));
+    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
+}
+
+#[test]
+fn a_fall_is_seen_by_the_first_reading_that_began_after_the_one_that_stands() {
+    let mut track = Track::default();
+    let mut read = |value: f64, start: u64, end: u64| {
+        let sample = Sample::single(value).unwrap();
+        track.observe(&sample, Tick(start), Tick(end));
+        track.mark(&sample)
+    };
+    read(6.0, 0, 20);
+    read(1.0, 15, 40);
+    // It overlaps the one before, and not the one whose value stands.
+    let start = read(1.0, 30, 50);
+    let end = read(3.0, 60, 70);
+    let change = between(Some(&start), &end);
+    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
 }
 
 #[test]
