@@ -11,9 +11,8 @@ mod foreign;
 pub(crate) mod gpu;
 pub(crate) mod log;
 
-use std::sync::Arc;
-
 use core::time::Duration;
+use std::sync::Arc;
 
 use phasegate_core::collector::frozen::Pulse;
 use phasegate_core::collector::{ReadId, ReadStamp};
