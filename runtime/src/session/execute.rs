@@ -1,10 +1,9 @@
 //! Wires machines, sources, engine and files of one run, and waits.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use phasegate_core::ServiceId;
 use phasegate_core::account::RunFacts;
@@ -31,6 +30,7 @@ use super::collect::CollectorExecutor;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
 };
+use super::files::Files;
 use super::finish::{self, Evidence};
 use super::handover::Handover;
 use super::live::{Live, Stage};
@@ -41,8 +41,6 @@ use super::sources::{self, Opened};
 use crate::bus::{Bus, Transport};
 use crate::clock::Clock;
 use crate::config::{ExportLevel, RunConfig};
-use crate::export::LAST;
-use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::readings::ReadingWriter;
 use crate::export::records::RecordWriter;
@@ -94,56 +92,6 @@ pub enum SessionError {
     /// A task of ours died.
     #[error("{0} died, which is a bug in phasegate: {1}")]
     Died(&'static str, JoinError),
-}
-
-/// Artifact files that grow while the run goes.
-struct Files {
-    journal: JournalFile,
-    records: Option<LineFile>,
-    server_metrics: LineFile,
-    gpu_telemetry: LineFile,
-}
-
-impl Files {
-    fn create(
-        config: &RunConfig,
-        settings: &Settings,
-        origin: &Origin,
-    ) -> Result<Self, SessionError> {
-        let dir = &config.artifacts.dir;
-        let at = |path: PathBuf| move |problem| SessionError::Artifacts { path, problem };
-        fs::create_dir_all(dir).map_err(at(dir.clone()))?;
-        let lines = |name: &str| {
-            let path = dir.join(name);
-            LineFile::create(&path).map_err(at(path))
-        };
-        let journal = dir.join("journal.bin");
-        let mut header = settings.header(&config.plan);
-        origin.put(&mut header);
-        Ok(Self {
-            journal: JournalFile::create(&journal, &header).map_err(at(journal))?,
-            records: (config.artifacts.export_level > ExportLevel::Summary)
-                .then(|| lines("records.jsonl"))
-                .transpose()?,
-            server_metrics: lines("server_metrics.jsonl")?,
-            gpu_telemetry: lines("gpu_telemetry.jsonl")?,
-        })
-    }
-
-    /// Waits until everything is written; whether the journal is complete, and a
-    /// sentence for each file that is not.
-    fn finish(self) -> (bool, Vec<String>) {
-        let deadline = Instant::now() + LAST;
-        let journal = self.journal.finish_by(deadline);
-        let complete = journal.is_ok();
-        let finished = [
-            journal,
-            self.server_metrics.finish_by(deadline),
-            self.gpu_telemetry.finish_by(deadline),
-            self.records.map_or(Ok(()), |records| records.finish_by(deadline)),
-        ];
-        (complete, finished.into_iter().filter_map(Result::err).collect())
-    }
 }
 
 /// Runs what `config` asks for. `interrupt` turns true when the user wants it to

@@ -7,6 +7,7 @@
 //! - `sources`: opens what is to be read.
 //! - [`live`]: what a user interface may look at while the run goes.
 //! - [`audit`]: the check that phasegate kept its own rules, made from outside.
+//! - `files`: the artifact files that grow while it goes.
 //! - `finish`: the result, from what the machines and the files know.
 //! - `origin`: which run it is, for its journal's header.
 //! - [`mod@recover`]: a run read back from its files, and a killed one finished.
@@ -19,6 +20,7 @@ pub mod calibrate;
 pub mod collect;
 mod execute;
 pub mod executors;
+mod files;
 mod finish;
 pub mod handover;
 pub mod live;

@@ -1,0 +1,64 @@
+//! The artifact files that grow while the run goes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use phasegate_core::setup::Settings;
+
+use super::execute::SessionError;
+use super::origin::Origin;
+use crate::config::{ExportLevel, RunConfig};
+use crate::export::LAST;
+use crate::export::journal::JournalFile;
+use crate::export::lines::LineFile;
+
+/// Artifact files that grow while the run goes.
+pub(super) struct Files {
+    pub(super) journal: JournalFile,
+    pub(super) records: Option<LineFile>,
+    pub(super) server_metrics: LineFile,
+    pub(super) gpu_telemetry: LineFile,
+}
+
+impl Files {
+    pub(super) fn create(
+        config: &RunConfig,
+        settings: &Settings,
+        origin: &Origin,
+    ) -> Result<Self, SessionError> {
+        let dir = &config.artifacts.dir;
+        let at = |path: PathBuf| move |problem| SessionError::Artifacts { path, problem };
+        fs::create_dir_all(dir).map_err(at(dir.clone()))?;
+        let lines = |name: &str| {
+            let path = dir.join(name);
+            LineFile::create(&path).map_err(at(path))
+        };
+        let journal = dir.join("journal.bin");
+        let mut header = settings.header(&config.plan);
+        origin.put(&mut header);
+        Ok(Self {
+            journal: JournalFile::create(&journal, &header).map_err(at(journal))?,
+            records: (config.artifacts.export_level > ExportLevel::Summary)
+                .then(|| lines("records.jsonl"))
+                .transpose()?,
+            server_metrics: lines("server_metrics.jsonl")?,
+            gpu_telemetry: lines("gpu_telemetry.jsonl")?,
+        })
+    }
+
+    /// Waits until everything is written; whether the journal is complete, and a
+    /// sentence for each file that is not.
+    pub(super) fn finish(self) -> (bool, Vec<String>) {
+        let deadline = Instant::now() + LAST;
+        let journal = self.journal.finish_by(deadline);
+        let complete = journal.is_ok();
+        let finished = [
+            journal,
+            self.server_metrics.finish_by(deadline),
+            self.gpu_telemetry.finish_by(deadline),
+            self.records.map_or(Ok(()), |records| records.finish_by(deadline)),
+        ];
+        (complete, finished.into_iter().filter_map(Result::err).collect())
+    }
+}
