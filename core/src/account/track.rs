@@ -273,10 +273,16 @@ impl Track {
         self.broke = None;
     }
 
-    /// The series was not in a full reading of its source that began at `start`. Of one
-    /// that overlaps the last that had it, it is not known which came first.
-    pub fn vanish(&mut self, start: Tick) {
-        self.last = self.last.take().filter(|last| start < last.end);
+    /// The series was not in a full reading of its source that began at `start`, of a
+    /// process that started at `process`. Where nothing tells of another process, it is
+    /// not known of a reading that overlaps the last that had it which came first.
+    pub fn vanish(&mut self, start: Tick, process: Option<f64>) {
+        let born = Born { process, ..Born::default() };
+        let stands = |last: &Last| match born.since(&last.born) {
+            Some((by, _)) => by < 0.0,
+            None => start < last.end,
+        };
+        self.last = self.last.take().filter(stands);
     }
 
     /// The series as it stands at a boundary whose reading, already observed,

@@ -246,10 +246,13 @@ impl SourceBook {
 
     fn sweep(&mut self, spans: &[Option<Span>], start: Tick, at: Tick) {
         let serial = self.serial;
-        let all = self.families.values_mut().flatten().flat_map(|f| f.series.values_mut());
-        for series in all.filter(|s| s.serial != serial) {
+        let all = self.families.values_mut().flatten().flat_map(|f| &mut f.series);
+        for (labels, series) in all.filter(|(_, series)| series.serial != serial) {
             match &mut series.history {
-                History::Counted { track, .. } => track.vanish(start),
+                History::Counted { track, .. } => {
+                    let process = self.processes.started(labels);
+                    track.vanish(start, process.map(|(started, _)| started));
+                }
                 History::Gauge(gauge) => gauge.gone(spans, at),
             }
         }

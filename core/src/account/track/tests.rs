@@ -138,10 +138,25 @@ fn a_series_that_an_overlapping_reading_lacks_was_not_gone() {
     let sample = |value| Sample::single(value).unwrap();
     track.observe(&sample(4.0), Tick(0), Tick(20));
     let start = track.mark(&sample(4.0));
-    track.vanish(Tick(15));
+    track.vanish(Tick(15), None);
     track.observe(&sample(6.0), Tick(30), Tick(40));
     let change = between(Some(&start), &track.mark(&sample(6.0)));
     assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
+}
+
+#[test]
+fn a_series_that_a_later_process_lacks_is_gone_also_where_readings_overlap() {
+    let sample = |value| Sample::single(value).unwrap();
+    let of = |process| Born { process: Some(process), ..Born::default() };
+    // The reading without it is of this process; what counts by the end.
+    for (process, counted) in [(900.0, 9.0), (1_000.0, 9.0), (1_020.0, 3.0)] {
+        let mut track = Track::default();
+        track.observe_of(&sample(6.0), (Tick(0), Tick(20)), of(1_000.0), Tick::ZERO);
+        track.vanish(Tick(15), Some(process));
+        track.observe_of(&sample(3.0), (Tick(18), Tick(30)), of(1_020.0), Tick(25));
+        let change = between(None, &track.mark(&sample(3.0)));
+        assert_eq!(total(&change), Some(counted), "process {process}");
+    }
 }
 
 #[test]
