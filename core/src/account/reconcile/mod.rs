@@ -58,7 +58,7 @@ pub fn reconcile(
                 lines.clone_from(&together);
             } else {
                 for (measure, line) in measures.iter().zip(&together) {
-                    lines.push(books.alone(*index, measure, &names, line));
+                    lines.push(books.alone(*index, measure, &group, &names, line));
                     lines.push(Line { phases: names.clone(), ..line.clone() });
                 }
             }
@@ -235,8 +235,18 @@ impl Books<'_> {
     }
 
     /// A phase that shares windows, by itself: `together` is what its group says.
-    fn alone(&self, index: usize, measure: &Measure, names: &[String], together: &Line) -> Line {
-        if let Some(line) = self.unshared(index, measure) {
+    fn alone(
+        &self,
+        index: usize,
+        measure: &Measure,
+        group: &[usize],
+        names: &[String],
+        together: &Line,
+    ) -> Line {
+        // One that sent nothing shares nothing.
+        let others = group.iter().filter(|other| **other != index);
+        let by_itself = others.copied().all(|other| self.tally([other]).sent == 0);
+        if let Some(line) = self.unshared(index, measure, by_itself) {
             return line;
         }
         let reach = Reach { boundaries: self.boundaries, attributed: self.attributed, measure };
@@ -265,19 +275,19 @@ impl Books<'_> {
         }
     }
 
-    /// A phase that shares windows in which this measure did not move, and that
-    /// had nothing in flight at its boundaries: as if it shared none.
-    fn unshared(&self, index: usize, measure: &Measure) -> Option<Line> {
+    /// A phase that shares windows as if it shared none: `by_itself`, or where this
+    /// measure did not move in them and nothing was in flight at its boundaries.
+    fn unshared(&self, index: usize, measure: &Measure, by_itself: bool) -> Option<Line> {
         let still = self.attributed.phases.get(index).is_some_and(|phase| {
             let mut of = phase.server_metrics.iter().filter(|m| m.name == measure.family);
             of.all(|m| m.shared.as_ref().is_some_and(|shared| shared.is_still()))
         });
-        if !still {
+        if !still && !by_itself {
             return None;
         }
         let mut lines = self.lines(&[index], std::slice::from_ref(measure));
         let line = lines.pop()?;
-        (line.judgement.status == ReconciliationStatus::Match).then_some(line)
+        (by_itself || line.judgement.status == ReconciliationStatus::Match).then_some(line)
     }
 
     /// Foreign traffic by the gauges of what is being worked on: more than the

@@ -193,6 +193,11 @@ fn load_that_began_while_a_boundary_was_read_overlaps_it_though_nothing_was_in_f
         reading.body = ReadingBody::Families(vec![counter("vllm:request_success", 1.0)]);
     }
     assert_eq!(run.phase(0).verdict, Verdict::Clean, "{:?}", run.phase(0).notes);
+    // Nor does it excuse that the other's request was counted late.
+    for reading in run.readings.iter_mut().filter(|r| r.service == vllm() && r.end < ms(2000)) {
+        reading.body = ReadingBody::Families(vec![counter("vllm:request_success", 0.0)]);
+    }
+    assert_eq!(run.phase(0).verdict, Verdict::Contaminated, "{:?}", run.phase(0).notes);
 }
 
 #[test]
