@@ -35,8 +35,9 @@ enum Base {
     /// The counter at the last boundary that agreed or was given up, and the tally
     /// then.
     Known(u64, Tally),
-    /// It cannot be told from outside whether there is one.
-    Unsure,
+    /// It cannot be told from outside whether there is one, of a boundary with so many
+    /// sent.
+    Unsure(u64),
 }
 
 /// One boundary at one collector.
@@ -71,6 +72,8 @@ struct Life {
     /// Every reading of any purpose, in the order in which they came.
     all: Vec<(Tick, Tick, Shown)>,
     base: Base,
+    /// When the reading was complete with which it came to be known.
+    based: Tick,
     /// The source counts every request.
     sole: bool,
 }
@@ -239,9 +242,15 @@ impl Life {
         if lies {
             return Ok(());
         }
-        let earlier: Vec<Shown> =
-            readings.iter().filter(|came| came.0 < start).filter_map(|came| came.2).collect();
-        self.settles(reading, mark.kind, &earlier, (start, shown), &tally)
+        let before = self.base;
+        // Another boundary may have made known what they are held against.
+        let judged = readings.iter().filter(|came| came.0 < start && came.1 >= self.based);
+        let earlier: Vec<Shown> = judged.filter_map(|came| came.2).collect();
+        self.settles(reading, mark.kind, &earlier, (start, shown), &tally)?;
+        if matches!((before, self.base), (Base::None | Base::Unsure(_), Base::Known(..))) {
+            self.based = end;
+        }
+        Ok(())
     }
 
     /// Whether a reading is rightly called settled, or not; `earlier` are those for
@@ -290,14 +299,23 @@ impl Life {
                     self.base = Base::Known(shown.counter, *tally);
                 }
             }
-            Base::None | Base::Unsure => {
+            Base::None | Base::Unsure(_) => {
                 if settled && base == Base::None && !as_before {
                     return Err(format!("an answer ({kind}) says settled, and nothing shows it"));
                 }
                 if settled && self.sole && base == Base::None && kind == BaselineKind::End {
                     return Err("an END is called settled without a count from before".to_owned());
                 }
-                self.base = if settled { Base::Known(shown.counter, *tally) } else { Base::Unsure };
+                // What was asked before a boundary that was answered knows less.
+                let sent = match base {
+                    Base::Unsure(sent) => sent,
+                    Base::None | Base::Known(..) => 0,
+                };
+                self.base = if settled && tally.sent >= sent {
+                    Base::Known(shown.counter, *tally)
+                } else {
+                    Base::Unsure(sent.max(tally.sent))
+                };
             }
         }
         Ok(())
