@@ -246,7 +246,7 @@ impl Life {
         // Another boundary may have made known what they are held against.
         let judged = readings.iter().filter(|came| came.0 < start && came.1 >= self.based);
         let earlier: Vec<Shown> = judged.filter_map(|came| came.2).collect();
-        self.settles(reading, mark.kind, &earlier, (start, shown), &tally)?;
+        self.settles(reading, mark.kind, &earlier, (start, end, shown), &tally)?;
         if matches!((before, self.base), (Base::None | Base::Unsure(_), Base::Known(..))) {
             self.based = end;
         }
@@ -260,7 +260,7 @@ impl Life {
         reading: &ReadingMark,
         kind: BaselineKind,
         earlier: &[Shown],
-        (start, shown): (Tick, Shown),
+        (start, end, shown): (Tick, Tick, Shown),
         tally: &Tally,
     ) -> Verdict {
         let base = if self.sole { self.base } else { Base::None };
@@ -287,7 +287,8 @@ impl Life {
                 if settled && !(agrees(shown) && other_as_before) {
                     return Err(format!("an answer ({kind}) says settled, and the tally differs"));
                 }
-                if !settled && agrees(shown) && shown.other == 0 {
+                let judged = end >= self.based;
+                if !settled && judged && agrees(shown) && shown.other == 0 {
                     return Err(format!("an answer ({kind}) says unsettled, and the tally agrees"));
                 }
                 if earlier.iter().any(|shown| agrees(*shown) && shown.other == 0) {
