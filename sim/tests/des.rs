@@ -25,7 +25,7 @@ fn the_fixed_seeds_are_clean_and_hit_every_mark() {
 }
 
 /// Seeds that once failed, by a fault of whoever watched or of core: docs/testing.md.
-const ONCE_FAILED: [u64; 15] = [
+const ONCE_FAILED: [u64; 18] = [
     10_026_392,
     100_276_727,
     184,
@@ -41,6 +41,9 @@ const ONCE_FAILED: [u64; 15] = [
     14_619,
     18_973,
     33_193,
+    53_034,
+    71_865,
+    83_595,
 ];
 
 #[test]

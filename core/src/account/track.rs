@@ -101,6 +101,8 @@ impl fmt::Display for Break {
 #[derive(Debug, Clone, Default)]
 pub struct Track {
     last: Option<Last>,
+    /// It was not there any more, in a reading of this life.
+    gone: Option<Born>,
     counted: Vec<f64>,
     resets: u32,
     life: u32,
@@ -180,6 +182,11 @@ impl Track {
         let Some(last) = &mut self.last else {
             return self.begin(sample, end, born);
         };
+        // A reading of the process before the one that lacked it had begun earlier.
+        let is_before = |gone: &Born| born.since(gone).is_some_and(|(by, _)| by < 0.0);
+        if self.gone.as_ref().is_some_and(|gone| !is_before(gone)) {
+            return self.begin(sample, end, born);
+        }
         if last.sample.layout != sample.layout || last.sample.parts.len() != sample.parts.len() {
             return self.begin(sample, end, born);
         }
@@ -266,6 +273,7 @@ impl Track {
     /// Begins a life: the series was not there, or had other buckets.
     fn begin(&mut self, sample: &Sample, end: Tick, born: Born) {
         self.last = Some(Last { sample: sample.clone(), end, born });
+        self.gone = None;
         self.counted.clone_from(&sample.parts);
         self.life = self.life.saturating_add(1);
         self.resets = 0;
@@ -278,11 +286,14 @@ impl Track {
     /// not known of a reading that overlaps the last that had it which came first.
     pub fn vanish(&mut self, start: Tick, process: Option<f64>) {
         let born = Born { process, ..Born::default() };
-        let stands = |last: &Last| match born.since(&last.born) {
+        let Some(last) = &self.last else { return };
+        let stands = match born.since(&last.born) {
             Some((by, _)) => by < 0.0,
             None => start < last.end,
         };
-        self.last = self.last.take().filter(stands);
+        if !stands {
+            self.gone = Some(born);
+        }
     }
 
     /// The series as it stands at a boundary whose reading, already observed,

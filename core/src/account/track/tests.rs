@@ -160,6 +160,23 @@ fn a_series_that_a_later_process_lacks_is_gone_also_where_readings_overlap() {
 }
 
 #[test]
+fn a_reading_of_the_process_before_is_none_of_a_new_life_where_a_later_process_lacks_the_series() {
+    let sample = |value| Sample::single(value).unwrap();
+    let of = |process| Born { process: Some(process), ..Born::default() };
+    let mut track = Track::default();
+    track.observe_of(&sample(3.0), (Tick(0), Tick(10)), of(1_000.0), Tick::ZERO);
+    let start = track.mark(&sample(3.0));
+    track.vanish(Tick(25), Some(1_020.0));
+    track.observe_of(&sample(5.0), (Tick(20), Tick(40)), of(1_000.0), Tick(30));
+    let end = track.mark(&sample(5.0));
+    let change = between(Some(&start), &end);
+    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
+    track.observe_of(&sample(1.0), (Tick(50), Tick(60)), of(1_020.0), Tick(40));
+    let change = between(Some(&end), &track.mark(&sample(1.0)));
+    assert_eq!((change.reset, total(&change)), (true, Some(1.0)));
+}
+
+#[test]
 fn a_fall_is_seen_by_the_first_reading_that_began_after_the_one_that_stands() {
     let mut track = Track::default();
     let mut read = |value: f64, start: u64, end: u64| {
