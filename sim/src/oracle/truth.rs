@@ -369,8 +369,13 @@ impl Run<'_> {
         seen.sort_by_key(|(reading, _)| reading.start);
         let in_order = seen.windows(2).all(|two| two[0].0.end <= two[1].0.start);
         let counter = |what, at: Tick| self.server.log.counter(process, what, at);
+        // A series that is not shown at 0 did not fall: it has no delta.
+        let is_shown = |counted: u64| counted > 0 || !self.server.hazards.lazy_series;
         let falls = |two: &[(&Kept, Tick)]| {
-            What::ALL.into_iter().any(|what| counter(what, two[1].1) < counter(what, two[0].1))
+            What::ALL.into_iter().any(|what| {
+                let (before, after) = (counter(what, two[0].1), counter(what, two[1].1));
+                after < before && is_shown(after)
+            })
         };
         in_order && seen.windows(2).any(falls)
     }
