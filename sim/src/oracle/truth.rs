@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use phasegate_core::account::assemble::assemble;
-use phasegate_core::account::attribution::Attributed;
+use phasegate_core::account::attribution::{Attributed, SeriesWindows};
 use phasegate_core::account::result::{
     Delta, PhaseResult, ReconciliationStatus, RunResult, ServerMetric, Verdict as Grade,
 };
@@ -434,7 +434,13 @@ impl Run<'_> {
         for what in What::ALL {
             let name = self.name(what);
             let mut said = 0.0;
-            for series in windows.iter().filter(|s| s.endpoint == named && s.name == name) {
+            // Told of late, where readings overlap: whose life the last before it was of
+            // is not known.
+            let of = |s: &&SeriesWindows| s.endpoint == named && s.name == name;
+            if windows.iter().filter(of).any(|s| s.windows.iter().any(|w| w.reset)) {
+                continue;
+            }
+            for series in windows.iter().filter(of) {
                 let amounts = series.windows.iter().map(|window| {
                     window.delta.as_ref().ok().and_then(|moved| moved.amount()).unwrap_or_default()
                 });
