@@ -25,7 +25,7 @@ fn the_fixed_seeds_are_clean_and_hit_every_mark() {
 }
 
 /// Seeds that once failed, by a fault of whoever watched or of core: docs/testing.md.
-const ONCE_FAILED: [u64; 18] = [
+const ONCE_FAILED: [u64; 21] = [
     10_026_392,
     100_276_727,
     184,
@@ -44,6 +44,9 @@ const ONCE_FAILED: [u64; 18] = [
     53_034,
     71_865,
     83_595,
+    88_220,
+    90_527,
+    98_128,
 ];
 
 #[test]

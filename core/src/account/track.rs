@@ -101,8 +101,10 @@ impl fmt::Display for Break {
 #[derive(Debug, Clone, Default)]
 pub struct Track {
     last: Option<Last>,
-    /// It was not there any more, in a reading of this life.
-    gone: Option<Born>,
+    /// When the first reading of it was complete, since it was last not there.
+    first: Tick,
+    /// It was not there any more, in a reading of this life that was complete then.
+    gone: Option<(Born, Tick)>,
     counted: Vec<f64>,
     resets: u32,
     life: u32,
@@ -182,8 +184,12 @@ impl Track {
         let Some(last) = &mut self.last else {
             return self.begin(sample, end, born);
         };
-        // A reading of the process before the one that lacked it had begun earlier.
-        let is_before = |gone: &Born| born.since(gone).is_some_and(|(by, _)| by < 0.0);
+        // A reading that overlaps the one that lacked it is of the life before, unless
+        // its process says otherwise.
+        let is_before = |(gone, gone_end): &(Born, Tick)| match born.since(gone) {
+            Some((by, _)) => by < 0.0,
+            None => start < *gone_end && born.since(&last.born).is_none(),
+        };
         if self.gone.as_ref().is_some_and(|gone| !is_before(gone)) {
             return self.begin(sample, end, born);
         }
@@ -273,7 +279,7 @@ impl Track {
     /// Begins a life: the series was not there, or had other buckets.
     fn begin(&mut self, sample: &Sample, end: Tick, born: Born) {
         self.last = Some(Last { sample: sample.clone(), end, born });
-        self.gone = None;
+        (self.first, self.gone) = (end, None);
         self.counted.clone_from(&sample.parts);
         self.life = self.life.saturating_add(1);
         self.resets = 0;
@@ -281,18 +287,19 @@ impl Track {
         self.broke = None;
     }
 
-    /// The series was not in a full reading of its source that began at `start`, of a
-    /// process that started at `process`. Where nothing tells of another process, it is
-    /// not known of a reading that overlaps the last that had it which came first.
-    pub fn vanish(&mut self, start: Tick, process: Option<f64>) {
+    /// The series was not in a full reading of its source taken in `[start, end]`, of a
+    /// process that started at `process`. It is gone, unless that reading may have been
+    /// the first: where nothing tells of another process, it is not known of two that
+    /// overlap which came first.
+    pub fn vanish(&mut self, (start, end): (Tick, Tick), process: Option<f64>) {
         let born = Born { process, ..Born::default() };
         let Some(last) = &self.last else { return };
         let stands = match born.since(&last.born) {
             Some((by, _)) => by < 0.0,
-            None => start < last.end,
+            None => start < self.first,
         };
         if !stands {
-            self.gone = Some(born);
+            self.gone = Some((born, end));
         }
     }
 

@@ -158,7 +158,7 @@ impl SourceBook {
                 // The writer leaves out of a periodic reading what did not
                 // change, so that only a boundary's reading shows what is gone.
                 if reading.boundary.is_some() {
-                    self.sweep(spans, reading.start, at);
+                    self.sweep(spans, (reading.start, reading.end), at);
                 }
                 self.watch(spans, (reading.start, reading.end));
                 Ok((reading.start, reading.end))
@@ -244,14 +244,14 @@ impl SourceBook {
         self.busy.observe(spans, interval, most);
     }
 
-    fn sweep(&mut self, spans: &[Option<Span>], start: Tick, at: Tick) {
+    fn sweep(&mut self, spans: &[Option<Span>], interval: (Tick, Tick), at: Tick) {
         let serial = self.serial;
         let all = self.families.values_mut().flatten().flat_map(|f| &mut f.series);
         for (labels, series) in all.filter(|(_, series)| series.serial != serial) {
             match &mut series.history {
                 History::Counted { track, .. } => {
                     let process = self.processes.started(labels);
-                    track.vanish(start, process.map(|(started, _)| started));
+                    track.vanish(interval, process.map(|(started, _)| started));
                 }
                 History::Gauge(gauge) => gauge.gone(spans, at),
             }

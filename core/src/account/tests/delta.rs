@@ -116,7 +116,7 @@ fn a_series_that_was_gone_for_a_while_was_set_back() {
     let first = Sample::single(5.0).unwrap();
     track.observe(&first, Tick(0), Tick(1));
     let start = track.mark(&first);
-    track.vanish(Tick::NEVER, None);
+    track.vanish((Tick(5), Tick(6)), None);
     let second = Sample::single(7.0).unwrap();
     track.observe(&second, Tick(10), Tick(11));
     let end = track.mark(&second);

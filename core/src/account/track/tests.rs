@@ -138,7 +138,7 @@ fn a_series_that_an_overlapping_reading_lacks_was_not_gone() {
     let sample = |value| Sample::single(value).unwrap();
     track.observe(&sample(4.0), Tick(0), Tick(20));
     let start = track.mark(&sample(4.0));
-    track.vanish(Tick(15), None);
+    track.vanish((Tick(15), Tick(28)), None);
     track.observe(&sample(6.0), Tick(30), Tick(40));
     let change = between(Some(&start), &track.mark(&sample(6.0)));
     assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
@@ -152,7 +152,7 @@ fn a_series_that_a_later_process_lacks_is_gone_also_where_readings_overlap() {
     for (process, counted) in [(900.0, 9.0), (1_000.0, 9.0), (1_020.0, 3.0)] {
         let mut track = Track::default();
         track.observe_of(&sample(6.0), (Tick(0), Tick(20)), of(1_000.0), Tick::ZERO);
-        track.vanish(Tick(15), Some(process));
+        track.vanish((Tick(15), Tick(25)), Some(process));
         track.observe_of(&sample(3.0), (Tick(18), Tick(30)), of(1_020.0), Tick(25));
         let change = between(None, &track.mark(&sample(3.0)));
         assert_eq!(total(&change), Some(counted), "process {process}");
@@ -166,7 +166,7 @@ fn a_reading_of_the_process_before_is_none_of_a_new_life_where_a_later_process_l
     let mut track = Track::default();
     track.observe_of(&sample(3.0), (Tick(0), Tick(10)), of(1_000.0), Tick::ZERO);
     let start = track.mark(&sample(3.0));
-    track.vanish(Tick(25), Some(1_020.0));
+    track.vanish((Tick(25), Tick(30)), Some(1_020.0));
     track.observe_of(&sample(5.0), (Tick(20), Tick(40)), of(1_000.0), Tick(30));
     let end = track.mark(&sample(5.0));
     let change = between(Some(&start), &end);
@@ -174,6 +174,24 @@ fn a_reading_of_the_process_before_is_none_of_a_new_life_where_a_later_process_l
     track.observe_of(&sample(1.0), (Tick(50), Tick(60)), of(1_020.0), Tick(40));
     let change = between(Some(&end), &track.mark(&sample(1.0)));
     assert_eq!((change.reset, total(&change)), (true, Some(1.0)));
+}
+
+#[test]
+fn a_series_that_was_there_before_and_is_lacking_was_set_back_also_where_a_reading_overlaps() {
+    let sample = |value| Sample::single(value).unwrap();
+    // Seen before the reading that lacks it: it was set back.
+    let mut track = Track::default();
+    track.observe(&sample(20.0), Tick(0), Tick(10));
+    track.observe(&sample(24.0), Tick(11), Tick(30));
+    track.vanish((Tick(20), Tick(40)), None);
+    track.observe(&sample(3.0), Tick(50), Tick(60));
+    assert_eq!(total(&between(None, &track.mark(&sample(3.0)))), Some(3.0));
+    // Seen by nothing but a reading that overlaps it: that may have come later.
+    let mut track = Track::default();
+    track.observe(&sample(24.0), Tick(11), Tick(30));
+    track.vanish((Tick(20), Tick(40)), None);
+    track.observe(&sample(27.0), Tick(50), Tick(60));
+    assert_eq!(total(&between(None, &track.mark(&sample(27.0)))), Some(27.0));
 }
 
 #[test]
