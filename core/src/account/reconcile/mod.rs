@@ -359,3 +359,15 @@ fn findings(lines: &[Line]) -> Vec<Finding> {
     });
     notes.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_has_as_much_in_flight_as_its_slots_or_its_cap_and_else_has_no_limit() {
+        let fixed = |max_concurrency| Arrival::Fixed { max_concurrency };
+        let found = [Arrival::Concurrency { concurrency: 4 }, fixed(Some(3)), fixed(None)];
+        assert_eq!(found.map(most_in_flight), [Some(4), Some(3), None]);
+    }
+}

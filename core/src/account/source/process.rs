@@ -183,6 +183,12 @@ mod tests {
             read(&mut processes, 10, &[], starts[1]);
             assert!(!processes.restarted() && processes.several().is_none(), "{starts:?}");
         }
+        // So are two answers that overlapped: the second was begun before the end of the first.
+        let mut processes = Processes::default();
+        read(&mut processes, 0, &[], -100.0);
+        read(&mut processes, 10, &[], SAME_START_S);
+        read(&mut processes, 8, &[], 0.0);
+        assert_eq!(processes.started(&BTreeMap::new()), Some((0.0, None)));
     }
 
     #[test]

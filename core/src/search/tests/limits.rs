@@ -96,6 +96,8 @@ fn a_point_is_shown_with_about_as_many_digits_as_a_person_reads() {
     let digits = ["0.0123", "-0.5000", "1.0000", "1.0", "-1.3", "99.9", "100", "-124"];
     assert_eq!(shown, digits);
     assert_eq!([show(Point::Unanswered), show(Point::Open)], ["unanswered", "unknown"]);
+    let known = [Point::At(2.5), Point::Unanswered, Point::Open].map(Point::known);
+    assert_eq!(known, [Some(2.5), None, None]);
 }
 
 #[test]
