@@ -274,3 +274,37 @@ fn where_an_endpoint_gave_nothing_at_all_too_few_are_not_known_and_not_wrong() {
     assert_eq!(found.status, Unknown);
     assert_eq!(found.reason, Some(format!("{second} gave nothing at all")));
 }
+
+#[test]
+fn a_server_that_is_named_twice_is_recognised() {
+    let mut run = perfect();
+    let again: Vec<_> = run.readings.iter().filter(|r| r.service == vllm()).cloned().collect();
+    for mut reading in again {
+        reading.source = "http://localhost:8000/metrics".to_owned();
+        run.readings.push(reading);
+    }
+    let found = line(&run.phase(1), SUCCESS);
+    assert_eq!((found.status, found.server), (Mismatch, Some(10.0)));
+    assert!(found.reason.unwrap().starts_with("the server counted each 2 times"));
+}
+
+#[test]
+fn what_another_family_lost_in_a_reset_says_nothing_of_this_one() {
+    // Output tokens begin anew between the phases; the warm-up's request is counted late.
+    let phase = run([7.0, 7.0, 7.0, 12.0], [70.0, 75.0, 5.0, 30.0]).phase(1);
+    assert_eq!([SUCCESS, OUTPUT].map(|name| status(&phase, name)), [Unknown, Match]);
+}
+
+#[test]
+fn readings_that_overlapped_have_no_order_and_those_that_touched_have_one() {
+    // Each took 4 ms.
+    for (start, expected) in [(100, Unknown), (99, Match), (98, Match)] {
+        let mut run = Run::new(&[("steady", false, 100, 101, 5)]);
+        run.read(start, Some((0, Start)), vec![counter(SUCCESS, 0.0)]);
+        run.read(103, Some((0, End)), vec![counter(SUCCESS, 5.0)]);
+        let found = line(&run.phase(0), SUCCESS);
+        assert_eq!(found.status, expected, "{start}: {found:?}");
+        let why = found.reason.unwrap_or_default();
+        assert_eq!(why.contains("have no order"), expected == Unknown, "{why}");
+    }
+}
