@@ -102,6 +102,7 @@ mod tests {
     #[test]
     fn a_bound_that_is_not_a_number_gives_no_quantiles() {
         assert_eq!(of(&[("low", 1.0), ("+Inf", 2.0)], "p50"), None);
+        assert_eq!(of(&[("NaN", 1.0), ("+Inf", 2.0)], "p50"), None);
     }
 
     #[test]

@@ -139,7 +139,8 @@ impl Search {
                 }
                 let middle = (held * not_held).sqrt();
                 Ok(if whole {
-                    middle.round().clamp(held + 1.0, not_held - 1.0)
+                    // Of whole numbers 2 apart or more it rounds to one between them.
+                    middle.round()
                 } else {
                     four_digits(middle, held, not_held)
                 })

@@ -9,6 +9,8 @@ use crate::account::stats::Series;
 use crate::account::sweep::SweepBy;
 use crate::id::PhaseId;
 
+mod limits;
+
 fn limit(metric: &str, percentile: Option<&str>, limit: f64) -> Objective {
     let percentile = percentile.map(|p| p.parse().unwrap());
     Objective { metric: metric.to_owned(), percentile, limit }

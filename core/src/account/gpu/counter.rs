@@ -271,5 +271,71 @@ mod tests {
         assert!((lagging(mark, 1.0) - 0.301).abs() < 1e-9);
         assert!((lagging(CounterMark { after: None, ..mark }, 1.0) - 0.301).abs() < 1e-9);
         assert!((lagging(CounterMark { after: None, ..mark }, 500.0) - 5.0).abs() < 1e-6);
+        // The larger side counts, whichever it is.
+        let mark = CounterMark { after: Some(point(1400, 150, 160)), ..mark };
+        assert!((mark.error_j(500.0, moment, half, false) - 0.401).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_neighbour_that_is_not_surely_on_its_side_bounds_nothing() {
+        let point = |mj, from: u64, to: u64| Point {
+            mj,
+            from: Some(Tick::from_millis(from)),
+            to: Tick::from_millis(to),
+            direct: true,
+            power: None,
+        };
+        let (before, after) = (point(900, 50, 60), point(1100, 150, 160));
+        let mark = |before, after| CounterMark {
+            point: point(1000, 100, 120),
+            before: Some(before),
+            after: Some(after),
+        };
+        let (moment, half) = mark(before, after).point.moment().unwrap();
+        let by_power = 500.0 * half.as_secs_f64();
+        for (before, after, joules) in [
+            (before, after, 0.101),
+            // At the moment itself they still do.
+            (point(900, 50, 110), point(1100, 110, 160), 0.101),
+            (point(900, 50, 111), after, by_power),
+            (before, point(1100, 109, 160), by_power),
+            (point(1001, 50, 60), after, by_power),
+            (before, point(999, 150, 160), by_power),
+        ] {
+            let found = mark(before, after).error_j(500.0, moment, half, false);
+            assert!((found - joules).abs() < 1e-9, "{before:?} {after:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_counter_shows_the_mean_power_over_the_longest_time_between_two_values() {
+        let mut counter = Counter::default();
+        feed(&mut counter, 1000, (0, 0));
+        // When the first became true is not known.
+        feed(&mut counter, 3000, (400, 400));
+        assert_eq!(counter.highest_w(), 0.0);
+        feed(&mut counter, 5000, (500, 500));
+        assert_eq!(counter.highest_w(), 4.0, "2 J from 0 ms to 500 ms");
+        feed(&mut counter, 5500, (1400, 1400));
+        assert_eq!(counter.highest_w(), 4.0);
+        let at = |mj, ms| Point {
+            mj,
+            from: Some(Tick::from_millis(ms)),
+            to: Tick::from_millis(ms),
+            direct: true,
+            power: None,
+        };
+        assert_eq!(mean_watts(&at(1, 5), &at(2, 5)), 0.0, "no power over no time");
+    }
+
+    #[test]
+    fn two_readings_of_a_value_are_enough_to_tell_how_long_it_stood() {
+        let mut counter = Counter::default();
+        feed(&mut counter, 1, (0, 0));
+        feed(&mut counter, 2, (100, 100));
+        feed(&mut counter, 2, (200, 200));
+        feed(&mut counter, 3, (300, 300));
+        // At least from 100 ms to 200 ms, at most from 0 to 300 ms.
+        assert_eq!(counter.period(), Some(Duration::from_millis(200)));
     }
 }

@@ -169,3 +169,7 @@ impl Scope {
         (late + early).as_secs_f64() * self.highest_w
     }
 }
+
+#[cfg(test)]
+#[path = "tests/energy.rs"]
+mod tests;

@@ -224,6 +224,19 @@ mod tests {
     }
 
     #[test]
+    fn events_that_only_touch_a_phase_are_not_its_and_one_at_its_edge_makes_all_of_its_kind_so() {
+        let after = events(&[xid(13, 2000, 2100)]);
+        assert_eq!((notes(&after, 0), after.outside("GPU 1", &|_| true).len()), (vec![], 1));
+        let lost = GpuEventKind::Unseen { reason: "it fell off the bus".to_owned() };
+        assert_eq!(notes(&events(&[event(2000, 2100, lost)]), 0), [""; 0]);
+        for order in [[3100, 3900], [3900, 3100]] {
+            let both = events(&order.map(|from| xid(13, from, from + 110)));
+            let [note] = &notes(&both, 1)[..] else { panic!("{both:?}") };
+            assert!(note.contains("(2 times) inside the phase or at its edge"), "{note}");
+        }
+    }
+
+    #[test]
     fn a_flood_of_kinds_is_bounded_and_none_is_lost() {
         let flood: Vec<_> = (0..1000).map(|number| xid(number, 3100, 3200)).collect();
         let events = events(&flood);

@@ -125,4 +125,37 @@ mod tests {
         power.observe(s(2), 10.0);
         assert_eq!(start.until(&power.mark(s(2)).unwrap()), None);
     }
+
+    #[test]
+    fn an_older_reading_changes_nothing_and_of_two_at_one_moment_the_latter_holds() {
+        for (second, at_20) in [((5, 0.0), 1000.0), ((10, 200.0), 2000.0)] {
+            let mut power = PowerIntegral::default();
+            power.observe(s(10), 100.0);
+            power.observe(s(second.0), second.1);
+            let watts = if second.0 < 10 { 100.0 } else { second.1 };
+            power.observe(s(20), watts);
+            assert_eq!(power.mark(s(20)).unwrap().joules, at_20, "{second:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_beside_the_latest_reading_takes_its_power_to_hold() {
+        let mut power = PowerIntegral::default();
+        power.observe(s(0), 100.0);
+        power.observe(s(10), 100.0);
+        let joules = |at| power.mark(s(at)).unwrap().joules;
+        assert_eq!([joules(8), joules(10), joules(12)], [800.0, 1000.0, 1200.0]);
+    }
+
+    #[test]
+    fn what_was_unsure_before_the_first_mark_is_not_of_the_time_after_it() {
+        let mut power = PowerIntegral::default();
+        power.observe(s(0), 0.0);
+        power.observe(s(10), 100.0);
+        let start = power.mark(s(10)).unwrap();
+        assert_eq!(start.until(&start), None, "there is no power over no time");
+        power.observe(s(20), 140.0);
+        let found = start.until(&power.mark(s(20)).unwrap()).unwrap();
+        assert_eq!((found.joules, found.unsure), (1200.0, 200.0));
+    }
 }

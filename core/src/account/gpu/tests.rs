@@ -6,6 +6,8 @@ use super::*;
 use crate::account::result::EnergySource;
 use crate::message::BaselineKind::{End, Start};
 
+mod book;
+
 const SPANS: [Option<Span>; 1] = [Some(Span { start: Tick(100), end: Tick(200) })];
 
 fn read_at(at: u64, energy_mj: Option<u64>) -> GpuSample {

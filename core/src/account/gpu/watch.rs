@@ -179,6 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_only_came_or_only_went_is_said_and_a_clock_at_the_share_is_not() {
+        let came = watch(&[pids(&[7]), pids(&[7, 8])]);
+        assert!(came[0].1.contains("(pid 8 came)"), "{came:?}");
+        let went = watch(&[pids(&[7, 8]), pids(&[7])]);
+        assert!(went[0].1.contains("(pid 8 went)"), "{went:?}");
+        let busy = |mhz| GpuSample {
+            utilization_pct: Some(BUSY_PCT),
+            sm_clock_mhz: Some(mhz),
+            ..GpuSample::default()
+        };
+        assert_eq!(watch(&[busy(2000.0), busy(1800.0)]), []);
+        assert_eq!(watch(&[busy(2000.0), busy(1799.0)]).len(), 1);
+    }
+
+    #[test]
     fn what_held_clocks_down_and_errors_are_said() {
         let busy = |mhz: f64, throttle: &[&str], ecc: u64, xid: u64| GpuSample {
             utilization_pct: Some(99.0),

@@ -369,3 +369,48 @@ fn findings(lines: &[Line]) -> Vec<Finding> {
     });
     notes.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_has_as_much_in_flight_as_its_slots_or_its_cap_and_else_has_no_limit() {
+        let fixed = |max_concurrency| Arrival::Fixed { max_concurrency };
+        let found = [Arrival::Concurrency { concurrency: 4 }, fixed(Some(3)), fixed(None)];
+        assert_eq!(found.map(most_in_flight), [Some(4), Some(3), None]);
+    }
+
+    #[test]
+    fn a_note_has_both_numbers_as_far_as_they_are_known() {
+        let said = |client, server| {
+            let line = Line {
+                name: "m".to_owned(),
+                unit: Unit::Requests,
+                client,
+                server,
+                judgement: Judgement {
+                    status: ReconciliationStatus::Mismatch,
+                    reason: None,
+                    doubtful: false,
+                },
+                phases: Vec::new(),
+            };
+            let [found] = &findings(&[line])[..] else { panic!("{client:?}") };
+            let (numbers, _) = found.note.split_once(" by m").unwrap();
+            numbers.to_owned()
+        };
+        for (client, server, numbers) in [
+            (Some((5, Some(5))), Some(7.0), "The client counted 5 requests, the server 7"),
+            (Some((5, Some(8))), Some(9.0), "The client counted 5 to 8 requests, the server 9"),
+            (Some((5, None)), Some(4.0), "The client counted at least 5 requests, the server 4"),
+            (
+                None,
+                None,
+                "The client counted an unknown number of requests, the server an unknown number",
+            ),
+        ] {
+            assert_eq!(said(client, server), numbers);
+        }
+    }
+}

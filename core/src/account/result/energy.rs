@@ -173,3 +173,55 @@ pub struct IdleGpu {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_of_no_time_has_no_seconds() {
+        let of =
+            |from, to| GpuResult { energy_from_ns: from, energy_to_ns: to, ..GpuResult::default() };
+        let at = |ms| Some(Tick::from_millis(ms));
+        assert_eq!(of(at(500), at(2000)).energy_seconds(), Some(1.5));
+        for (from, to) in [(at(500), at(500)), (at(500), at(400)), (None, at(5)), (at(5), None)] {
+            assert_eq!(of(from, to).energy_seconds(), None, "{from:?} {to:?}");
+        }
+    }
+
+    #[test]
+    fn efficiency_has_a_row_for_each_value_and_one_for_net_energy_where_there_is_any() {
+        let whole = Efficiency {
+            energy_j: Some(1.0),
+            energy_error_j: Some(1.5),
+            net_energy_j: Some(2.0),
+            net_energy_error_j: Some(2.5),
+            average_power_w: Some(3.0),
+            average_power_error_w: Some(3.5),
+            joules_per_request: Some(4.0),
+            joules_per_request_error: Some(4.5),
+            joules_per_output_token: Some(5.0),
+            joules_per_output_token_error: Some(5.5),
+            output_tokens_per_joule: Some(6.0),
+            output_tokens_per_joule_error: Some(6.5),
+            reason: None,
+        };
+        let rows: Vec<_> = whole.rows().collect();
+        let row = |name, unit, value: f64| (name, unit, Some(value), Some(value + 0.5));
+        assert_eq!(
+            rows,
+            [
+                row("energy", "J", 1.0),
+                row("net_energy", "J", 2.0),
+                row("average_power", "W", 3.0),
+                row("joules_per_request", "J/req", 4.0),
+                row("joules_per_output_token", "J/tok", 5.0),
+                row("output_tokens_per_joule", "tok/J", 6.0),
+            ]
+        );
+        let names: Vec<_> = Efficiency::default().rows().map(|(name, ..)| name).collect();
+        let others: Vec<_> =
+            rows.iter().map(|(name, ..)| *name).filter(|name| *name != "net_energy").collect();
+        assert_eq!(names, others);
+    }
+}

@@ -296,3 +296,30 @@ mod ordered_map {
         d.deserialize_map(Entries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_still_where_no_part_of_it_moved() {
+        let buckets = |n| vec![("0.1".to_owned(), 0.0), ("+Inf".to_owned(), n)];
+        let histogram = |count, sum, n| Moved::Histogram { count, sum, buckets: buckets(n) };
+        let summary = |count, sum| Moved::Summary { count, sum };
+        for (moved, still) in [
+            (Moved::Counter { total: 0.0 }, true),
+            (Moved::Counter { total: 1.0 }, false),
+            (histogram(0.0, Some(0.0), 0.0), true),
+            (histogram(0.0, None, 0.0), true),
+            (histogram(1.0, Some(0.0), 0.0), false),
+            (histogram(0.0, Some(1.0), 0.0), false),
+            (histogram(0.0, Some(0.0), 1.0), false),
+            (summary(Some(0.0), Some(0.0)), true),
+            (summary(None, None), true),
+            (summary(Some(1.0), Some(0.0)), false),
+            (summary(Some(0.0), Some(1.0)), false),
+        ] {
+            assert_eq!(moved.is_still(), still, "{moved:?}");
+        }
+    }
+}

@@ -93,6 +93,13 @@ mod tests {
     }
 
     #[test]
+    fn of_equal_values_the_first_is_the_most_and_a_phase_has_its_edges() {
+        let busy = seen(&[(100, 120, 5.0), (180, 200, 5.0), (300, 400, 1.0)]);
+        assert_eq!(busy.inside(0).map(|p| (p.value, p.at)), Some((5.0, Tick(120))));
+        assert_eq!(busy.inside(1).map(|p| p.value), Some(1.0));
+    }
+
+    #[test]
     fn outside_of_phases_the_latest_reading_stands() {
         let busy = seen(&[(10, 20, 7.0), (30, 40, 0.0), (210, 220, 4.0), (250, 260, 2.0)]);
         assert_eq!(busy.before(0).map(|p| p.value), Some(0.0));

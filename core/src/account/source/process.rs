@@ -155,6 +155,43 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_answer_of_the_same_process_does_not_forget_that_it_was_started_again() {
+        let mut processes = Processes::default();
+        read(&mut processes, 0, &[], 900.0);
+        read(&mut processes, 10, &[], 1000.0);
+        let restarted = Some((1000.0, Some((Tick(5), Tick(15)))));
+        assert_eq!(processes.started(&BTreeMap::new()), restarted);
+        read(&mut processes, 8, &[], 1000.0);
+        assert_eq!(processes.started(&BTreeMap::new()), restarted);
+    }
+
+    #[test]
+    fn an_older_process_that_answers_later_is_the_one_that_the_next_answer_is_held_against() {
+        let mut processes = Processes::default();
+        read(&mut processes, 0, &[], 1000.0);
+        read(&mut processes, 10, &[], 900.0);
+        assert!(!processes.restarted());
+        read(&mut processes, 20, &[], 1000.0);
+        assert!(processes.restarted());
+    }
+
+    #[test]
+    fn starts_as_far_apart_as_clocks_may_be_are_one_process() {
+        for starts in [[0.0, SAME_START_S], [SAME_START_S, 0.0]] {
+            let mut processes = Processes::default();
+            read(&mut processes, 0, &[], starts[0]);
+            read(&mut processes, 10, &[], starts[1]);
+            assert!(!processes.restarted() && processes.several().is_none(), "{starts:?}");
+        }
+        // So are two answers that overlapped: the second was begun before the end of the first.
+        let mut processes = Processes::default();
+        read(&mut processes, 0, &[], -100.0);
+        read(&mut processes, 10, &[], SAME_START_S);
+        read(&mut processes, 8, &[], 0.0);
+        assert_eq!(processes.started(&BTreeMap::new()), Some((0.0, None)));
+    }
+
+    #[test]
     fn a_series_is_of_the_process_whose_labels_it_has() {
         let mut processes = Processes::default();
         read(&mut processes, 0, &[], 1.0);

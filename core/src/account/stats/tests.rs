@@ -126,3 +126,14 @@ fn memory_is_bounded_however_many_values_come() {
     let p99 = stats.p99.unwrap();
     assert!((p99 - 989.0).abs() <= 1.0, "{p99}");
 }
+
+#[test]
+fn values_are_kept_as_they_are_up_to_and_including_the_limit() {
+    for (pushed, exact) in [(2, true), (3, true), (4, false)] {
+        let mut series = Series::with_limit(3);
+        for value in 0..pushed {
+            series.push(f64::from(value));
+        }
+        assert_eq!((series.is_exact(), series.count()), (exact, u64::try_from(pushed).unwrap()));
+    }
+}

@@ -257,3 +257,20 @@ proptest! {
         prop_assert_eq!(total(&change), counted.last().copied());
     }
 }
+
+#[test]
+fn a_bucket_or_a_count_that_falls_is_a_reset_and_a_sum_that_falls_is_none() {
+    let of = |low, all, sum| histogram(&[("0.1", low), ("+Inf", all)], Some(sum), Some(all));
+    let start = of(4.0, 5.0, 9.0);
+    for (end, fall) in [
+        (of(2.0, 3.0, 9.0), Some((4.0, 2.0))),
+        (of(4.0, 4.0, 9.0), Some((5.0, 4.0))),
+        (of(4.0, 5.0, 8.0), None),
+    ] {
+        let change = change_of(&start, &end);
+        assert_eq!((change.reset, change.fall), (fall.is_some(), fall));
+    }
+    let summary = |count, sum| Value::Summary { sum: Some(sum), count: Some(count) };
+    assert!(change_of(&summary(5.0, 9.0), &summary(4.0, 9.0)).reset);
+    assert!(!change_of(&summary(5.0, 9.0), &summary(5.0, 8.0)).reset);
+}

@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use super::run::*;
 use crate::account::assemble::result_of;
-use crate::account::result::{MetricStats, RunResult};
+use crate::account::efficiency::efficiency;
+use crate::account::idle::take_out;
+use crate::account::result::{MetricStats, PhaseResult, RunResult};
 use crate::message::{CollectError, CollectErrorKind};
 use crate::plan::{GatePlan, Limits, PhaseKind, PhaseSpec, RunPlan};
 use crate::reading::ReadingBody;
@@ -115,6 +117,7 @@ fn efficiency_is_of_the_same_energy_with_its_error_carried_along() {
     close(found.joules_per_request, energy / 5.0);
     close(found.joules_per_request_error, error / 5.0);
     close(found.joules_per_output_token, energy / 60.0);
+    close(found.joules_per_output_token_error, error / 60.0);
     close(found.output_tokens_per_joule, 60.0 / energy);
     close(found.output_tokens_per_joule_error, 60.0 / (energy - error) - 60.0 / energy);
     close(found.net_energy_j, energy - 70.0 * 1.02);
@@ -135,4 +138,80 @@ fn efficiency_without_energy_says_why() {
     let found = phase.efficiency.unwrap();
     assert_eq!((found.energy_j, found.joules_per_request), (None, None));
     assert!(found.reason.unwrap().contains("the GPU is lost"));
+}
+
+#[test]
+fn efficiency_says_of_each_ratio_that_is_null_why() {
+    let whole = idle_run(70).phases[0].clone();
+    let why = |bend: &dyn Fn(&mut PhaseResult)| {
+        let mut phase = whole.clone();
+        bend(&mut phase);
+        efficiency(&phase).unwrap().reason
+    };
+    let tokens = |phase: &mut PhaseResult, count, avg| {
+        let lengths = phase.metrics.get_mut("output_sequence_length").unwrap();
+        (lengths.count, lengths.avg) = (count, avg);
+    };
+    assert_eq!(why(&|_| {}), None);
+    assert_eq!(
+        why(&|phase| {
+            phase.requests.completed = 0;
+            phase.metrics.clear();
+        })
+        .as_deref(),
+        Some("no request was completed")
+    );
+    let none = why(&|phase| tokens(phase, 5, Some(0.0)));
+    assert_eq!(none.as_deref(), Some("no output tokens were counted"));
+    let some = why(&|phase| tokens(phase, 4, Some(12.0)));
+    assert_eq!(some.as_deref(), Some("4 of 5 completed requests have a count of output tokens"));
+    for (share, known) in [(0.5, true), (1.0, false), (2.0, false)] {
+        let why = why(&|phase| {
+            let gpu = &mut phase.gpus[0];
+            gpu.energy_error_j = gpu.energy_j.map(|energy| energy * share);
+        });
+        let large = "the error of the energy is as large as itself";
+        assert_eq!(why.as_deref(), (!known).then_some(large), "{share}");
+    }
+}
+
+#[test]
+fn of_one_idle_phase_its_power_is_net_of_and_the_other_was_not_planned() {
+    let load = idle_run(70).phases[0].clone();
+    let idle = |watts: f64| {
+        let mut phase = PhaseResult { kind: PhaseKind::Idle, ..load.clone() };
+        let gpu = &mut phase.gpus[0];
+        gpu.energy_j = gpu.energy_seconds().map(|seconds| watts * seconds);
+        phase
+    };
+    for first in [true, false] {
+        let mut phases = vec![load.clone()];
+        phases.insert(usize::from(!first), idle(70.0));
+        let baseline = take_out(&mut phases).unwrap();
+        let (there, lacking) = match first {
+            true => (&baseline.before, &baseline.after),
+            false => (&baseline.after, &baseline.before),
+        };
+        assert_eq!((there.gpus.len(), &there.reason), (1, &None));
+        assert_eq!(lacking.reason.as_deref(), Some("it was not planned"));
+        assert_eq!((phases.len(), baseline.drift_pct), (1, None));
+        let [gpu] = &phases[0].gpus[..] else { panic!("{phases:?}") };
+        let net = gpu.energy_j.unwrap() - 70.0 * gpu.energy_seconds().unwrap();
+        assert!((gpu.net_energy_j.unwrap() - net).abs() < 1e-9);
+    }
+    assert_eq!(take_out(&mut vec![load.clone()]), None);
+    // No drift of nothing, and none to be noted of just so much as is allowed.
+    for (before, after, drift, notes) in
+        [(0.0, 70.0, None, 0), (100.0, 105.0, Some(5.0), 0), (100.0, 94.0, Some(-6.0), 1)]
+    {
+        let mut sides = [idle(before), idle(after)];
+        for (side, watts) in sides.iter_mut().zip([before, after]) {
+            let gpu = &mut side.gpus[0];
+            (gpu.energy_j, gpu.energy_to_ns) =
+                (Some(watts), gpu.energy_from_ns.map(|from| from + Duration::from_secs(1)));
+        }
+        let [before, after] = sides;
+        let baseline = take_out(&mut vec![before, load.clone(), after]).unwrap();
+        assert_eq!((baseline.drift_pct, baseline.notes.len()), (drift, notes));
+    }
 }

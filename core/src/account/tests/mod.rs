@@ -3,6 +3,7 @@
 //! - [`run`]: a handmade run that each test bends.
 //! - [`whole`]: `run.json` as it is written.
 //! - [`deltas`]: what series and GPUs did, and why that is not known.
+//! - [`source`]: what the book of one source takes from which reading.
 //! - [`trust`]: resets, several processes, what does not fit, what is malformed.
 //! - [`notes`]: what is said of the run, and what GPUs report.
 //! - [`windows`]: `run.json`'s windows.
@@ -15,6 +16,7 @@ mod notes;
 mod outcomes;
 mod reconcile;
 mod run;
+mod source;
 mod trust;
 mod verdicts;
 mod whole;

@@ -71,3 +71,23 @@ fn messages_that_were_dropped_are_said_and_none_is_nothing() {
     }
     insta::assert_snapshot!(run.result().notes[0], @"3 messages between phasegate's own services were dropped because the receiver's queue was full: the client had too little CPU for its own bookkeeping.");
 }
+
+#[test]
+fn the_client_was_the_bottleneck_if_it_was_in_any_measured_phase_and_the_run_says_so() {
+    use crate::account::result::ClientPhase;
+    let stood = |name: &str, us: f64| ClientPhase {
+        name: name.to_owned(),
+        longest_stall_us: Some(us),
+        ..ClientPhase::default()
+    };
+    for (phases, expected) in [
+        (vec![], None),
+        (vec![stood("steady", 0.0)], Some(false)),
+        (vec![stood("steady", 50_000.0)], Some(true)),
+        (vec![stood("warmup", 50_000.0), stood("steady", 0.0)], Some(false)),
+    ] {
+        let mut run = Run::two_phases();
+        run.facts.client.phases = phases;
+        assert_eq!(run.result().client.client_bound, expected);
+    }
+}

@@ -225,3 +225,86 @@ fn a_reset_between_phases_leaves_nothing_to_publish() {
     let phase = run.phase(1);
     assert_eq!((status(&phase, SUCCESS), phase.verdict), (Match, Verdict::Clean));
 }
+
+#[test]
+fn prompt_tokens_are_compared_as_output_tokens_are() {
+    let prompt = "vllm:prompt_tokens";
+    for (last, expected) in [(150.0, Match), (151.0, Mismatch)] {
+        let mut run = perfect();
+        let counts = [90.0, 100.0, 100.0, last];
+        let server = run.readings.iter_mut().filter(|r| r.service == vllm());
+        for (reading, value) in server.zip(counts) {
+            let ReadingBody::Families(families) = &mut reading.body else { panic!("{reading:?}") };
+            families.push(counter(prompt, value));
+        }
+        let found = line(&run.phase(1), prompt);
+        assert_eq!((found.status, found.client), (expected, Some(50.0)));
+        assert_eq!(status(&run.phase(0), prompt), Match);
+    }
+}
+
+#[test]
+fn a_shared_window_in_which_a_family_stood_still_leaves_both_phases_their_own_count() {
+    // The second is seamless: its START is read before the END of the first.
+    let mut run = Run::new(&[("steady", false, 100, 1100, 4), ("stress", true, 1000, 2000, 5)]);
+    let marks = [(90, (0, Start)), (1010, (1, Start)), (1110, (0, End)), (2010, (1, End))];
+    let (still, moving) = ([0.0, 4.0, 4.0, 9.0], [0.0, 10.0, 20.0, 45.0]);
+    for (((at, mark), requests), tokens) in marks.into_iter().zip(still).zip(moving) {
+        run.read(at, Some(mark), vec![counter(SUCCESS, requests), counter(OUTPUT, tokens)]);
+    }
+    for (index, requests) in [(0, 4.0), (1, 5.0)] {
+        let phase = run.phase(index);
+        let own = line(&phase, SUCCESS);
+        assert_eq!((own.status, own.server), (Match, Some(requests)), "{own:?}");
+        let shared = line(&phase, OUTPUT);
+        assert_eq!(shared.status, Unknown);
+        let why = shared.reason.unwrap();
+        assert!(why.contains("the phase shares windows with"), "{why}");
+        assert!(why.ends_with("together the ledgers agree"), "{why}");
+    }
+}
+
+#[test]
+fn where_an_endpoint_gave_nothing_at_all_too_few_are_not_known_and_not_wrong() {
+    let mut run = run([7.0, 8.0, 8.0, 11.0], [70.0, 75.0, 75.0, 90.0]);
+    assert_eq!(status(&run.phase(1), SUCCESS), Mismatch);
+    let second = "http://127.0.0.1:8001/metrics";
+    run.push(vllm(), second, 2000, None, ReadingBody::Error(super::run::refused()));
+    let found = line(&run.phase(1), SUCCESS);
+    assert_eq!(found.status, Unknown);
+    assert_eq!(found.reason, Some(format!("{second} gave nothing at all")));
+}
+
+#[test]
+fn a_server_that_is_named_twice_is_recognised() {
+    let mut run = perfect();
+    let again: Vec<_> = run.readings.iter().filter(|r| r.service == vllm()).cloned().collect();
+    for mut reading in again {
+        reading.source = "http://localhost:8000/metrics".to_owned();
+        run.readings.push(reading);
+    }
+    let found = line(&run.phase(1), SUCCESS);
+    assert_eq!((found.status, found.server), (Mismatch, Some(10.0)));
+    assert!(found.reason.unwrap().starts_with("the server counted each 2 times"));
+}
+
+#[test]
+fn what_another_family_lost_in_a_reset_says_nothing_of_this_one() {
+    // Output tokens begin anew between the phases; the warm-up's request is counted late.
+    let phase = run([7.0, 7.0, 7.0, 12.0], [70.0, 75.0, 5.0, 30.0]).phase(1);
+    assert_eq!([SUCCESS, OUTPUT].map(|name| status(&phase, name)), [Unknown, Match]);
+}
+
+#[test]
+fn readings_that_overlapped_have_no_order_and_those_that_touched_have_one() {
+    // Each took 4 ms.
+    for (start, expected) in [(100, Unknown), (99, Match), (98, Match)] {
+        let mut run = Run::new(&[("steady", false, 100, 101, 5)]);
+        run.read(start, Some((0, Start)), vec![counter(SUCCESS, 0.0)]);
+        run.read(103, Some((0, End)), vec![counter(SUCCESS, 5.0)]);
+        let found = line(&run.phase(0), SUCCESS);
+        assert_eq!(found.status, expected, "{start}: {found:?}");
+        let why = found.reason.unwrap_or_default();
+        assert_eq!(why.contains("have no order"), expected == Unknown, "{why}");
+    }
+}

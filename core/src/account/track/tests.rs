@@ -259,3 +259,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_series_counts_once_it_was_above_zero_or_began_anew() {
+    let counts = |readings: &[(f64, Option<f64>, Option<f64>)]| follow(readings).0.counts();
+    assert!(!counts(&[]) && !counts(&[(0.0, None, None), (0.0, None, None)]));
+    assert!(counts(&[(3.0, None, None)]));
+    assert!(counts(&[(0.0, Some(100.0), None), (0.0, Some(160.0), None)]));
+}
+
+#[test]
+fn a_server_that_begins_at_zero_again_and_again_is_one_process() {
+    let values = [5.0, 0.0, 6.0, 0.0, 7.0, 0.0].map(|value| (value, None, None));
+    assert!(!follow(&values).0.alternates());
+}
+
+#[test]
+fn of_two_readings_that_overlapped_each_part_stands_at_its_larger_value() {
+    let sample = |low: f64, all: f64| {
+        let buckets = vec![("0.1".to_owned(), low), ("+Inf".to_owned(), all)];
+        let histogram = crate::reading::Histogram { buckets, sum: Some(9.0), count: Some(all) };
+        Sample::of(&crate::reading::Value::Histogram(histogram), None).unwrap()
+    };
+    let mut track = Track::default();
+    track.observe(&sample(4.0, 7.0), Tick(0), Tick(10));
+    track.observe(&sample(6.0, 6.0), Tick(5), Tick(15));
+    assert_eq!((track.counted.as_slice(), track.resets), ([6.0, 7.0, 7.0, 9.0].as_slice(), 0));
+}

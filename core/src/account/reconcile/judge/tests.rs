@@ -78,6 +78,9 @@ fn too_few_are_late_or_on_another_replica_or_not_known_while_publishing() {
     assert_eq!(late.0, Mismatch);
     assert!(late.1.starts_with("late publication: the server counted 20 more"), "{}", late.1);
     assert!(few(|_| {}).1.starts_with("the server counted one in 2"), "{}", few(|_| {}).1);
+    // What came later is less than what is missing.
+    assert!(few(|c| c.after = Some(19.0)).1.starts_with("the server counted one in 2"));
+    assert!(few(|c| c.after = Some(21.0)).1.starts_with("late publication: the server"));
     assert!(few(|c| c.server = Ok(27.0)).1.contains("late publication"));
     assert!(few(|c| c.server = Ok(0.0)).1.contains("counted nothing"));
     assert_eq!(few(|c| c.unsettled[1] = Some("http://a".to_owned())).0, Unknown);
@@ -102,6 +105,10 @@ fn too_many_are_late_foreign_or_counted_twice() {
     // Requests given up before this phase may have been finished in it.
     let given_up = many(|c| c.before = Before::Seen { seen: 1.0, least: 1, most: Some(3) });
     assert_eq!(given_up.0, Unknown);
+    let all_of_them = many(|c| {
+        (c.server, c.before) = (Ok(7.0), Before::Seen { seen: 1.0, least: 1, most: Some(3) });
+    });
+    assert_eq!(all_of_them.0, Unknown);
     let foreign = many(|c| {
         (c.server, c.before) = (Ok(9.0), Before::Seen { seen: 1.0, least: 1, most: Some(3) });
     });
@@ -113,4 +120,21 @@ fn too_many_are_late_foreign_or_counted_twice() {
 fn tokens_added_up_in_floating_point_are_whole() {
     assert_eq!(judged(|c| c.server = Ok(5.000_000_1)).0, Match);
     assert_eq!(judged(|c| c.server = Ok(4.999_999_9)).0, Match);
+}
+
+#[test]
+fn several_endpoints_that_count_a_whole_multiple_are_one_that_is_named_so_often() {
+    let found = |client: u64, server: f64, endpoints: usize| {
+        let (status, why) = judged(|c| {
+            (c.client, c.server, c.endpoints) =
+                (Some((client, Some(client))), Ok(server), endpoints);
+        });
+        assert_eq!(status, Mismatch);
+        why.strip_prefix("the server counted each ").map(|rest| rest[..1].to_owned())
+    };
+    let times = |n: &str| Some(n.to_owned());
+    assert_eq!([found(5, 10.0, 2), found(5, 15.0, 2)], [times("2"), times("3")]);
+    // Within 2 %, and no further; and never of one endpoint.
+    assert_eq!([found(100, 203.0, 2), found(100, 205.0, 2)], [times("2"), None]);
+    assert_eq!([found(5, 12.0, 2), found(5, 5.05, 2), found(5, 10.0, 1)], [None, None, None]);
 }
