@@ -83,29 +83,47 @@ impl Template {
             return Ok(chunk);
         }
         let bytes = data.as_bytes();
-        let parts = apart(bytes);
-        let known = parts.and_then(|parts| self.shapes.iter().find(|shape| shape.fits(parts)));
-        let (chunk, known) = match known {
-            Some(shape) => (shape.chunk, true),
-            None => (response::chunk(data)?, false),
-        };
-        if bytes.len() > LONGEST {
+        if let Some((chunk, before, after)) = self.known(bytes) {
+            // Not for what has no text: it says nothing of those that follow.
+            if chunk.content {
+                self.repeat(chunk, before, after);
+            }
             return Ok(chunk);
         }
-        // Token counts and ends are not to be repeated within a stream.
-        let plain = chunk.content && !chunk.finished && chunk.usage.is_none();
+        let chunk = response::chunk(data)?;
+        // Token counts are not to be repeated.
+        if chunk.usage.is_some() || bytes.len() > LONGEST {
+            return Ok(chunk);
+        }
+        // Nor are ends, within a stream.
+        let plain = chunk.content && !chunk.finished;
         let text = split(bytes).filter(|(_, text, _)| plain && !text.is_empty());
         if let Some((before, _, after)) = text {
-            self.chunk = Some(chunk);
-            self.before.clear();
-            self.before.extend_from_slice(before);
-            self.after.clear();
-            self.after.extend_from_slice(after);
+            self.repeat(chunk, before, after);
         }
-        if let Some(parts) = parts.filter(|_| !known && chunk.usage.is_none()) {
+        if let Some(parts) = apart(bytes) {
             self.keep(parts, text.is_some(), chunk);
         }
         Ok(chunk)
+    }
+
+    /// What an event says that fits a shape, with what is before and after its text.
+    fn known<'a>(&self, data: &'a [u8]) -> Option<(Chunk, &'a [u8], &'a [u8])> {
+        let rest = after_id(data)?;
+        self.shapes.iter().find_map(|shape| {
+            let (text, after) = shape.fits(rest)?;
+            let (before, _) = data.split_at(data.len().checked_sub(text + after.len())?);
+            Some((shape.chunk, before, after))
+        })
+    }
+
+    /// This is what the events of the stream have in common.
+    fn repeat(&mut self, chunk: Chunk, before: &[u8], after: &[u8]) {
+        self.chunk = Some(chunk);
+        self.before.clear();
+        self.before.extend_from_slice(before);
+        self.after.clear();
+        self.after.extend_from_slice(after);
     }
 
     /// Keeps the shape of an event that was read in full.
@@ -126,39 +144,54 @@ impl Template {
     }
 
     fn fits(&self, data: &[u8]) -> bool {
-        is_text_between(data, &self.before, &self.after)
+        text_between(data, &self.before, &self.after).is_some()
     }
 }
 
 impl Shape {
-    fn fits(&self, [middle, rest]: [&[u8]; 2]) -> bool {
-        middle == self.middle
-            && match &self.after {
-                Some(after) => is_text_between(rest, &self.before, after),
-                None => rest == self.before,
+    /// How long the text is, and what is after it, of an event that fits; given from
+    /// its id on. Nothing is searched for.
+    fn fits<'a>(&self, rest: &'a [u8]) -> Option<(usize, &'a [u8])> {
+        let rest = after_number(rest.strip_prefix(&self.middle[..])?)?;
+        match &self.after {
+            Some(after) => {
+                let text = text_between(rest, &self.before, after)?;
+                rest.get(self.before.len() + text..).map(|after| (text, after))
             }
+            None => (rest == self.before).then_some((0, &[])),
+        }
     }
 }
 
-/// Whether there is a plain text between these two, and nothing else.
-fn is_text_between(data: &[u8], before: &[u8], after: &[u8]) -> bool {
-    let rest = data.strip_prefix(before);
-    let text = rest.and_then(|rest| rest.strip_suffix(after));
-    text.is_some_and(|text| !text.is_empty() && is_plain(text))
+/// The length of the text, where there is a plain one between these two, and nothing
+/// else.
+fn text_between(data: &[u8], before: &[u8], after: &[u8]) -> Option<usize> {
+    let text = data.strip_prefix(before)?.strip_suffix(after)?;
+    (!text.is_empty() && is_plain(text)).then_some(text.len())
+}
+
+/// What follows the id of an event that begins with one.
+fn after_id(data: &[u8]) -> Option<&[u8]> {
+    let rest = data.strip_prefix(ID)?;
+    let (id, rest) = rest.split_at(memchr(b'"', rest)?);
+    is_plain(id).then_some(rest)
+}
+
+/// What follows a whole number.
+fn after_number(data: &[u8]) -> Option<&[u8]> {
+    let digits = data.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = data.split_at(digits);
+    // JSON has no number that begins with another zero.
+    matches!(number, [b'0'] | [b'1'..=b'9', ..]).then_some(rest)
 }
 
 /// What stands between id and time of creation, and after that. As with the text, in
-/// valid JSON both names are found only where such a field begins. `None` for an
-/// event that has them not, or in another order.
+/// valid JSON the name is found only where such a field begins. `None` for an event
+/// that has them not, or in another order.
 fn apart(data: &[u8]) -> Option<[&[u8]; 2]> {
-    let rest = data.strip_prefix(ID)?;
-    let (id, rest) = rest.split_at(memchr(b'"', rest)?);
+    let rest = after_id(data)?;
     let (middle, rest) = rest.split_at(memmem::find(rest, CREATED)? + CREATED.len());
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, rest) = rest.split_at(digits);
-    // JSON has no number that begins with another zero.
-    let valid = matches!(number, [b'0'] | [b'1'..=b'9', ..]);
-    (is_plain(id) && valid).then_some([middle, rest])
+    after_number(rest).map(|rest| [middle, rest])
 }
 
 /// Whether a text stands in JSON as it is. It is valid UTF-8 by the parser of
