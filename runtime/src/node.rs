@@ -6,6 +6,7 @@
 //! out.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use phasegate_core::machine::{EffectBuf, Machine};
 use phasegate_core::message::Envelope;
@@ -54,6 +55,11 @@ pub struct Parts<M: Machine, X> {
     pub sleeper: Sleeper,
     /// The most effects that one input may cause.
     pub max_effects: usize,
+    /// When every local input has been taken, let further ones gather for so long
+    /// before they are looked at: a sender that finds the node waiting has to wake
+    /// it, each time. For a machine whose answer to a local input nobody waits
+    /// for. Envelopes and deadlines are not held up, and an envelope ends it.
+    pub gather: Option<Duration>,
     /// Ends the node from outside, where its machine has no last word of its
     /// own. Dropping the sender does not end it.
     pub stop: oneshot::Receiver<()>,
@@ -73,6 +79,10 @@ where
     let mut stop_open = true;
     // Envelopes that were there before a deadline that has come.
     let mut before_deadline: Option<usize> = None;
+    // A local input was taken since the last look at an empty queue.
+    let mut took_local = false;
+    // Until when local inputs gather.
+    let mut gathering: Option<Tick> = None;
     loop {
         let now = parts.clock.now();
         let deadline = machine.next_deadline().map(|d| d.at);
@@ -99,18 +109,35 @@ where
             machine.handle_timeout(now, &mut effects);
             parts.recorder.timeout(now, effects.as_slice());
         } else {
+            if took_local && parts.local.is_empty() {
+                took_local = false;
+                gathering = parts.gather.map(|time| now + time);
+            }
+            let listens = local_open && gathering.is_none();
+            let wake = match (deadline, gathering) {
+                (Some(at), Some(end)) => Some(at.min(end)),
+                (at, end) => at.or(end),
+            };
             tokio::select! {
                 biased;
                 told = &mut parts.stop, if stop_open => match told {
                     Ok(()) => return machine,
                     Err(_) => stop_open = false,
                 },
-                Some(envelope) = parts.bus.recv() => next = Some((parts.wrap)(envelope)),
-                input = parts.local.recv(), if local_open => match input {
-                    Some(input) => next = Some(input),
+                Some(envelope) = parts.bus.recv() => {
+                    gathering = None;
+                    next = Some((parts.wrap)(envelope));
+                }
+                input = parts.local.recv(), if listens => match input {
+                    Some(input) => {
+                        took_local = true;
+                        next = Some(input);
+                    }
                     None => local_open = false,
                 },
-                () = parts.sleeper.until(deadline.and_then(|at| parts.clock.instant(at))) => {}
+                () = parts.sleeper.until(wake.and_then(|at| parts.clock.instant(at))) => {
+                    gathering = gathering.filter(|end| *end > parts.clock.now());
+                }
             }
             continue;
         }
@@ -124,3 +151,7 @@ where
         parts.executor.watch(&machine);
     }
 }
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;

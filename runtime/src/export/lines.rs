@@ -11,6 +11,9 @@ use super::writer::{Format, LAST, Queue, Writer};
 /// What is collected before it is written.
 const CHUNK: usize = 64 * 1024;
 
+/// Room for a line from the start: a request's record without its events.
+const LINE: usize = 640;
+
 /// Where the pieces go in. Cheap to clone; the file is complete when every
 /// clone is gone and [`LineFile::finish`] has returned.
 #[derive(Debug, Clone)]
@@ -33,8 +36,9 @@ impl LineSender {
 
     /// Adds one value as a line of JSON.
     pub fn send_json(&self, value: &impl serde::Serialize) {
-        match serde_json::to_vec(value) {
-            Ok(mut line) => {
+        let mut line = Vec::with_capacity(LINE);
+        match serde_json::to_writer(&mut line, value) {
+            Ok(()) => {
                 line.push(b'\n');
                 self.send(line);
             }

@@ -16,6 +16,7 @@ use super::classify::HttpError;
 use super::connector::{Connector, Tls};
 use super::http1::{self, Framing, Head, MAX_HEAD, Piece};
 use super::stamped::{ReadMark, Stamped, Stamps, Stream};
+use super::template::Template;
 use crate::clock::Clock;
 
 /// The read buffer of a new connection: ten thousand of them are 40 MiB.
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     keep_alive: bool,
     /// It has been.
     over: bool,
+    /// What its streams have in common.
+    pub(crate) template: Template,
     pub(crate) stamps: Arc<Stamps>,
 }
 
@@ -85,6 +88,7 @@ impl Connection {
             body: Framing::Close,
             keep_alive: true,
             over: true,
+            template: Template::default(),
             stamps,
         })
     }

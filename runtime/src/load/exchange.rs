@@ -154,7 +154,8 @@ impl Exchange {
         let kind = self.endpoint.kind;
         let mut finished = false;
         let mut until = None;
-        let mut template = Template::default();
+        // Lent by the connection, which also lends its bytes meanwhile.
+        let mut template = std::mem::take(&mut connection.template);
         loop {
             let frame = match until {
                 None => connection.piece().await,
@@ -193,6 +194,7 @@ impl Exchange {
             return Err(Failure::new(ErrorClass::StreamCut, what));
         }
         progress.complete = true;
+        connection.template = template;
         Ok(true)
     }
 

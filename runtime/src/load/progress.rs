@@ -25,6 +25,9 @@ pub(crate) enum End {
     Cancelled,
 }
 
+/// Room for so many gaps between events once there is one.
+const GAPS: usize = 16;
+
 /// The measurements of one request, as they come in.
 pub(crate) struct Progress {
     credit: Credit,
@@ -138,6 +141,9 @@ impl Progress {
             None => self.first_token = Some(mark.at),
             Some(last) => {
                 self.second_token.get_or_insert(mark.at);
+                if self.gaps_ns.is_empty() {
+                    self.gaps_ns.reserve(GAPS);
+                }
                 self.gaps_ns.push(mark.at.0.saturating_sub(last.0));
             }
         }

@@ -7,7 +7,7 @@
 //! where a field of that name begins, and a text without backslashes, quotation
 //! marks and control characters changes nothing around it.
 
-use memchr::{memchr2, memmem};
+use memchr::{memchr, memchr2, memmem};
 
 use super::classify::Failure;
 use super::response::{self, Chunk};
@@ -16,12 +16,40 @@ use crate::config::EndpointType;
 /// What stands before the text.
 const BEFORE: &[u8] = b"\"content\":\"";
 
-/// The template of a stream, once it has one.
+/// What stands before the id, at the start of an event.
+const ID: &[u8] = b"{\"id\":\"";
+
+/// What stands before the time of creation.
+const CREATED: &[u8] = b"\"created\":";
+
+/// So many shapes are kept: the beginning of a stream, its text, and its end; and
+/// one more, for servers that vary one of them.
+const SHAPES: usize = 4;
+
+/// No longer event is a template: a connection keeps them for as long as it lives.
+const LONGEST: usize = 4096;
+
+/// The templates of the streams of one connection, once it has some.
 #[derive(Debug, Default)]
 pub(crate) struct Template {
     before: Vec<u8>,
     after: Vec<u8>,
     chunk: Option<Chunk>,
+    shapes: Vec<Shape>,
+    /// The shape whose place the next one takes, when there is no other.
+    oldest: usize,
+}
+
+/// An event but for its id, its time of creation, and its text, if it has any.
+#[derive(Debug)]
+struct Shape {
+    /// From the end of the id to the time of creation.
+    middle: Vec<u8>,
+    /// From there to the text; without a text, to the end.
+    before: Vec<u8>,
+    /// What is after the text.
+    after: Option<Vec<u8>>,
+    chunk: Chunk,
 }
 
 impl Template {
@@ -54,24 +82,116 @@ impl Template {
         if let Some(chunk) = self.chunk.filter(|_| self.fits(data.as_bytes())) {
             return Ok(chunk);
         }
+        let bytes = data.as_bytes();
+        if let Some((chunk, before, after)) = self.known(bytes) {
+            // Not for what has no text: it says nothing of those that follow.
+            if chunk.content {
+                self.repeat(chunk, before, after);
+            }
+            return Ok(chunk);
+        }
         let chunk = response::chunk(data)?;
-        // Token counts and ends are not to be repeated.
-        let plain = chunk.content && !chunk.finished && chunk.usage.is_none();
-        if plain && let Some((before, text, after)) = split(data.as_bytes()) {
-            self.chunk = (!text.is_empty()).then_some(chunk);
-            self.before.clear();
-            self.before.extend_from_slice(before);
-            self.after.clear();
-            self.after.extend_from_slice(after);
+        // Token counts are not to be repeated.
+        if chunk.usage.is_some() || bytes.len() > LONGEST {
+            return Ok(chunk);
+        }
+        // Nor are ends, within a stream.
+        let plain = chunk.content && !chunk.finished;
+        let text = split(bytes).filter(|(_, text, _)| plain && !text.is_empty());
+        if let Some((before, _, after)) = text {
+            self.repeat(chunk, before, after);
+        }
+        if let Some(parts) = apart(bytes) {
+            self.keep(parts, text.is_some(), chunk);
         }
         Ok(chunk)
     }
 
-    fn fits(&self, data: &[u8]) -> bool {
-        let rest = data.strip_prefix(&self.before[..]);
-        let text = rest.and_then(|rest| rest.strip_suffix(&self.after[..]));
-        text.is_some_and(|text| !text.is_empty() && is_plain(text))
+    /// What an event says that fits a shape, with what is before and after its text.
+    fn known<'a>(&self, data: &'a [u8]) -> Option<(Chunk, &'a [u8], &'a [u8])> {
+        let rest = after_id(data)?;
+        self.shapes.iter().find_map(|shape| {
+            let (text, after) = shape.fits(rest)?;
+            let (before, _) = data.split_at(data.len().checked_sub(text + after.len())?);
+            Some((shape.chunk, before, after))
+        })
     }
+
+    /// This is what the events of the stream have in common.
+    fn repeat(&mut self, chunk: Chunk, before: &[u8], after: &[u8]) {
+        self.chunk = Some(chunk);
+        self.before.clear();
+        self.before.extend_from_slice(before);
+        self.after.clear();
+        self.after.extend_from_slice(after);
+    }
+
+    /// Keeps the shape of an event that was read in full.
+    fn keep(&mut self, [middle, rest]: [&[u8]; 2], text: bool, chunk: Chunk) {
+        let (before, after) = match split(rest).filter(|_| text) {
+            Some((before, _, after)) => (before, Some(after.to_vec())),
+            // A text that is not cut out would be another one the next time.
+            None if chunk.content => return,
+            None => (rest, None),
+        };
+        let shape = Shape { middle: middle.to_vec(), before: before.to_vec(), after, chunk };
+        if self.shapes.len() < SHAPES {
+            self.shapes.push(shape);
+        } else if let Some(place) = self.shapes.get_mut(self.oldest) {
+            *place = shape;
+            self.oldest = (self.oldest + 1) % SHAPES;
+        }
+    }
+
+    fn fits(&self, data: &[u8]) -> bool {
+        text_between(data, &self.before, &self.after).is_some()
+    }
+}
+
+impl Shape {
+    /// How long the text is, and what is after it, of an event that fits; given from
+    /// its id on. Nothing is searched for.
+    fn fits<'a>(&self, rest: &'a [u8]) -> Option<(usize, &'a [u8])> {
+        let rest = after_number(rest.strip_prefix(&self.middle[..])?)?;
+        match &self.after {
+            Some(after) => {
+                let text = text_between(rest, &self.before, after)?;
+                rest.get(self.before.len() + text..).map(|after| (text, after))
+            }
+            None => (rest == self.before).then_some((0, &[])),
+        }
+    }
+}
+
+/// The length of the text, where there is a plain one between these two, and nothing
+/// else.
+fn text_between(data: &[u8], before: &[u8], after: &[u8]) -> Option<usize> {
+    let text = data.strip_prefix(before)?.strip_suffix(after)?;
+    (!text.is_empty() && is_plain(text)).then_some(text.len())
+}
+
+/// What follows the id of an event that begins with one.
+fn after_id(data: &[u8]) -> Option<&[u8]> {
+    let rest = data.strip_prefix(ID)?;
+    let (id, rest) = rest.split_at(memchr(b'"', rest)?);
+    is_plain(id).then_some(rest)
+}
+
+/// What follows a whole number.
+fn after_number(data: &[u8]) -> Option<&[u8]> {
+    let digits = data.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = data.split_at(digits);
+    // JSON has no number that begins with another zero.
+    matches!(number, [b'0'] | [b'1'..=b'9', ..]).then_some(rest)
+}
+
+/// What stands between id and time of creation, and after that. As with the text, in
+/// valid JSON the name is found only where such a field begins. `None` for an event
+/// that has them not, or in another order.
+fn apart(data: &[u8]) -> Option<[&[u8]; 2]> {
+    let rest = after_id(data)?;
+    let (middle, rest) = rest.split_at(memmem::find(rest, CREATED)? + CREATED.len());
+    after_number(rest).map(|rest| [middle, rest])
 }
 
 /// Whether a text stands in JSON as it is. It is valid UTF-8 by the parser of
@@ -92,53 +212,5 @@ fn split(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn event(text: &str, finish: &str) -> String {
-        format!(
-            "{{\"id\":\"a\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\
-             \"finish_reason\":{finish}}}]}}"
-        )
-    }
-
-    #[test]
-    fn what_is_not_the_same_is_read_in_full() {
-        let mut template = Template::default();
-        assert!(template.chunk(&event(" a", "null")).unwrap().content);
-        assert!(template.fits(event("b \u{e4}", "null").as_bytes()));
-        for (text, finish) in
-            [("", "null"), ("a\\n", "null"), ("a\"b", "null"), ("a\n", "null"), ("a", "\"stop\"")]
-        {
-            assert!(!template.fits(event(text, finish).as_bytes()), "{text:?} {finish}");
-        }
-        assert!(!template.chunk(&event("", "null")).unwrap().content);
-        assert!(template.chunk(&event("a", "\"stop\"")).unwrap().finished);
-        assert!(template.chunk(&event("a\"b", "null")).is_err());
-    }
-
-    #[test]
-    fn a_text_that_names_the_field_is_only_a_text() {
-        let data = event("\\\"content\\\":\\\"x", "null");
-        let mut template = Template::default();
-        assert!(template.chunk(&data).unwrap().content);
-        assert!(template.chunk.is_none(), "an escape is no template");
-    }
-
-    proptest! {
-        #[test]
-        fn a_template_never_changes_what_an_event_says(
-            texts in prop::collection::vec(("[ -~\u{e4}\n]{0,6}", any::<bool>(), any::<bool>()), 1..8),
-        ) {
-            let mut template = Template::default();
-            for (text, raw, end) in texts {
-                let escaped = serde_json::to_string(&text).unwrap();
-                let inner = if raw { &text[..] } else { &escaped[1..escaped.len() - 1] };
-                let data = event(inner, if end { "\"stop\"" } else { "null" });
-                prop_assert_eq!(template.chunk(&data), response::chunk(&data));
-            }
-        }
-    }
-}
+#[path = "template_tests.rs"]
+mod tests;

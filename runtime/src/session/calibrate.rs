@@ -13,7 +13,8 @@ use phasegate_core::plan::{GatePlan, PhaseKind, PhaseSpec, RunPlan};
 use tokio::sync::watch;
 
 use super::audit::Audited;
-use super::execute::{SessionError, execute};
+use super::error::SessionError;
+use super::execute::execute;
 use super::live::Live;
 use crate::config::{EndpointType, ExportLevel, GpuConfig, RunConfig};
 use crate::load::null::{NullAnswer, NullServer};

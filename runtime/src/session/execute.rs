@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use phasegate_core::ServiceId;
 use phasegate_core::account::RunFacts;
@@ -22,11 +22,12 @@ use phasegate_core::readiness::{Readiness, ReadinessInput};
 use phasegate_core::setup::{MAX_COLLECTORS, Settings, node};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::audit::{self, Audit, Ended};
 use super::calibrate;
 use super::collect::CollectorExecutor;
+use super::error::SessionError;
 use super::executors::{
     ConductorExecutor, ControllerExecutor, LedgerExecutor, ReadinessExecutor, Waited,
 };
@@ -55,6 +56,10 @@ use crate::telemetry::fetch::{Fetch, HttpFetch};
 /// that finds the queue full waits, after its measurement is over.
 const LOCAL: usize = 16_384;
 
+/// How long records gather before the ledger looks at them. It would be woken for
+/// each of them; nobody waits for its books while there is load.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// A run that is over, its artifacts written.
 #[derive(Debug)]
 pub struct Done {
@@ -64,34 +69,6 @@ pub struct Done {
     pub dir: PathBuf,
     /// Why the endpoint never became ready, if it did not.
     pub never_ready: Option<String>,
-}
-
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The configuration asks for something that cannot be had; nothing was
-    /// sent.
-    #[error("{0}")]
-    Config(String),
-    /// The artifacts cannot be written.
-    #[error("{path}: {problem}")]
-    Artifacts {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        problem: std::io::Error,
-    },
-    /// What was measured cannot be written.
-    #[error("{path}: {problem}; what was written until now is kept")]
-    Unwritten {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        problem: std::io::Error,
-    },
-    /// A task of ours died.
-    #[error("{0} died, which is a bug in phasegate: {1}")]
-    Died(&'static str, JoinError),
 }
 
 /// Runs what `config` asks for. `interrupt` turns true when the user wants it to
@@ -233,6 +210,7 @@ impl Run {
             wrap: spec.wrap,
             sleeper: spec.sleeper,
             max_effects: spec.max_effects,
+            gather: (spec.number == node::LEDGER).then_some(GATHER),
             stop: stopped,
         };
         Spawned { task: tokio::spawn(drive(machine, parts)), local, stop }

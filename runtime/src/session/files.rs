@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use phasegate_core::setup::Settings;
 
-use super::execute::SessionError;
+use super::error::SessionError;
 use super::origin::Origin;
 use crate::config::{ExportLevel, RunConfig};
 use crate::export::LAST;

@@ -14,7 +14,7 @@ use phasegate_core::ledger::report::LedgerReport;
 use phasegate_core::plan::RunPlan;
 use phasegate_core::reading::Reading;
 
-use super::execute::SessionError;
+use super::error::SessionError;
 use crate::export::{report, summary};
 
 /// What the machines know.

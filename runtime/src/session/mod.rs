@@ -4,6 +4,7 @@
 //! - [`executors`]: carry out the effects of each machine.
 //! - [`collect`]: the same for collectors, whose readings wait for their mark.
 //! - [`handover`]: where finished requests go.
+//! - `error`: why there is no result.
 //! - `sources`: opens what is to be read.
 //! - [`live`]: what a user interface may look at while the run goes.
 //! - [`audit`]: the check that phasegate kept its own rules, made from outside.
@@ -18,6 +19,7 @@
 pub mod audit;
 pub mod calibrate;
 pub mod collect;
+mod error;
 mod execute;
 pub mod executors;
 mod files;
@@ -30,5 +32,6 @@ mod process;
 pub mod recover;
 mod sources;
 
-pub use execute::{Done, SessionError, execute};
+pub use error::SessionError;
+pub use execute::{Done, execute};
 pub use process::raise_file_limit;

@@ -18,7 +18,7 @@ use phasegate_core::plan::RunPlan;
 use phasegate_core::setup::{Settings, node};
 use phasegate_core::time::Tick;
 
-use super::execute::SessionError;
+use super::error::SessionError;
 use super::finish::{self, Evidence};
 use super::origin::Origin;
 

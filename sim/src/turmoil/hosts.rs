@@ -143,6 +143,7 @@ impl Common {
             wrap: spec.wrap,
             sleeper: Sleeper::Wheel,
             max_effects: spec.max_effects,
+            gather: None,
             stop: stopped,
         };
         Ok(Ready { run: Box::pin(drive(machine, parts)), local, stop })
