@@ -73,6 +73,10 @@ fn the_highest_concurrency_that_holds_is_found_between_gates_and_replays() {
     let line = format!("Highest concurrency that holds: {answer} at a time (held at {answer}");
     assert!(ran.stdout.contains(&line), "{}", ran.stdout);
     let report = std::fs::read_to_string(ran.path("report.html")).unwrap();
+    for (value, _) in &outcomes {
+        let load = format!("A profiling phase with {value} at a time");
+        assert!(report.contains(&load), "{load:?} is not in the report");
+    }
     assert!(report.contains("<h2>Search</h2>") && report.contains("Highest concurrency"));
 }
 

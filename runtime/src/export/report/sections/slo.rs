@@ -26,7 +26,7 @@ pub(in super::super) fn render(result: &RunResult) -> String {
     let missing = "not known, or of a request that was not answered";
     for probe in &slo.probes {
         let mut cells = vec![
-            Cell::Name(esc(&probe.phase)),
+            Cell::Name(format!("<span class=\"one\">{}</span>", esc(&probe.phase))),
             Cell::Number(number(probe.value)),
             Cell::Number(probe.requests.to_string()),
             Cell::Number(known(probe.request_throughput, "not measured")),

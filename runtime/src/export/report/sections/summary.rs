@@ -136,13 +136,18 @@ fn words(result: &RunResult, phase: &PhaseResult) -> String {
     out
 }
 
-/// How a phase was loaded, as the plan has it.
+/// How a phase was loaded: as the plan has it, or as the search chose.
 fn load(result: &RunResult, phase: &PhaseResult) -> Option<String> {
     let plan = result.config.pointer("/plan/phases")?.get(phase.index)?;
     let arrival = plan.get("arrival")?;
+    let mut probes = result.slo.iter().flat_map(|slo| &slo.probes);
+    let chosen = probes.find(|probe| probe.phase == phase.name).map(|probe| probe.value);
     let mut words = match arrival.get("load")?.as_str()? {
-        "concurrency" => format!("{} at a time", arrival.get("concurrency")?),
-        "rate" => match arrival.get("rate")?.as_f64() {
+        "concurrency" => {
+            let planned = arrival.get("concurrency")?.as_f64()?;
+            format!("{} at a time", chosen.unwrap_or(planned))
+        }
+        "rate" => match chosen.or(arrival.get("rate")?.as_f64()) {
             Some(rate) => format!("{} requests per second", number(rate)),
             None => "all requests at once".to_owned(),
         },
