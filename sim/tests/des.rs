@@ -25,7 +25,7 @@ fn the_fixed_seeds_are_clean_and_hit_every_mark() {
 }
 
 /// Seeds that once failed, by a fault of whoever watched or of core: docs/testing.md.
-const ONCE_FAILED: [u64; 21] = [
+const ONCE_FAILED: [u64; 22] = [
     10_026_392,
     100_276_727,
     184,
@@ -47,6 +47,7 @@ const ONCE_FAILED: [u64; 21] = [
     88_220,
     90_527,
     98_128,
+    100_353,
 ];
 
 #[test]

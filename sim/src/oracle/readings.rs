@@ -72,7 +72,7 @@ struct Life {
     /// Every reading of any purpose, in the order in which they came.
     all: Vec<(Tick, Tick, Shown)>,
     base: Base,
-    /// When the reading was complete with which it came to be known.
+    /// When the reading was complete with which it became what it is.
     based: Tick,
     /// The source counts every request.
     sole: bool,
@@ -243,11 +243,11 @@ impl Life {
             return Ok(());
         }
         let before = self.base;
-        // Another boundary may have made known what they are held against.
+        // Another boundary may have changed what they are held against.
         let judged = readings.iter().filter(|came| came.0 < start && came.1 >= self.based);
         let earlier: Vec<Shown> = judged.filter_map(|came| came.2).collect();
         self.settles(reading, mark.kind, &earlier, (start, end, shown), &tally)?;
-        if matches!((before, self.base), (Base::None | Base::Unsure(_), Base::Known(..))) {
+        if before != self.base {
             self.based = end;
         }
         Ok(())
