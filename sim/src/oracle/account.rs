@@ -5,15 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use phasegate_core::account::assemble::result_of;
+use phasegate_core::account::assemble::assemble;
 use phasegate_core::account::attribution::SeriesWindows;
 use phasegate_core::account::result::{ClientResult, Delta, PhaseResult, Verdict as Grade};
 use phasegate_core::account::{Attribution, Evidence, RunFacts};
 use phasegate_core::message::{BaselineKind, ReleasedBy};
 use phasegate_core::plan::PhasePlan;
-use phasegate_core::reading::{
-    BoundaryMark, Family, FamilyType, Reading, ReadingBody, Series, Value,
-};
+use phasegate_core::reading::{BoundaryMark, Family, FamilyType, ReadingBody, Series, Value};
 
 use super::Verdict;
 use super::gates::Gates;
@@ -42,23 +40,13 @@ pub(super) fn judge(
         };
         for kept in readings.of(life) {
             let Some(value) = kept.value else { continue };
-            fed.push(Reading {
-                service: service.clone(),
-                source: source(*place),
-                boundary: kept.mark,
-                start: kept.start,
-                first_byte: None,
-                end: kept.end,
-                malformed: None,
-                gpu_events: Vec::new(),
-                body: ReadingBody::Families(vec![family(value)]),
-            });
+            fed.push(kept.reading(service, *place, ReadingBody::Families(vec![family(value)])));
         }
     }
-    let result = result_of(evidence, &fed, facts());
     let mut attribution = Attribution::new(evidence);
     fed.iter().for_each(|reading| attribution.feed(reading));
     let attributed = attribution.finish();
+    let result = assemble(evidence, &attributed, facts());
     if let Some(broken) = check_windows(&result, &attributed).first() {
         return Err(broken.to_string());
     }

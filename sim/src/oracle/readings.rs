@@ -2,12 +2,14 @@
 //! request for it had arrived, once; and that it shows what the client's tally says
 //! where it is called settled.
 
+use phasegate_core::ServiceId;
 use phasegate_core::collector::{CollectorEffect, CollectorInput, Purpose, ReadId};
 use phasegate_core::message::{BaselineAck, BaselineKind, Message, ReadingMark, Tally};
-use phasegate_core::reading::BoundaryMark;
+use phasegate_core::reading::{BoundaryMark, Reading, ReadingBody};
 use phasegate_core::time::Tick;
 
 use super::Verdict;
+use super::account::source;
 use crate::des::source::counter_of;
 
 /// A reading that was taken for a boundary.
@@ -61,6 +63,23 @@ pub(super) struct Kept {
     pub(super) value: Option<u64>,
     /// The boundary whose baseline it is.
     pub(super) mark: Option<BoundaryMark>,
+}
+
+impl Kept {
+    /// It as the files of a run have it, with what it shows.
+    pub(super) fn reading(&self, service: &ServiceId, place: usize, body: ReadingBody) -> Reading {
+        Reading {
+            service: service.clone(),
+            source: source(place),
+            boundary: self.mark,
+            start: self.start,
+            first_byte: None,
+            end: self.end,
+            malformed: None,
+            gpu_events: Vec::new(),
+            body,
+        }
+    }
 }
 
 /// One life of a collector.

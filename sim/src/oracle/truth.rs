@@ -131,17 +131,7 @@ impl Run<'_> {
             let Some(place) = place_of(service) else { continue };
             for kept in self.readings.of(life) {
                 let Some(shown) = self.shown(life, kept) else { continue };
-                fed.push(Reading {
-                    service: service.clone(),
-                    source: source(place),
-                    boundary: kept.mark,
-                    start: kept.start,
-                    first_byte: None,
-                    end: kept.end,
-                    malformed: None,
-                    gpu_events: Vec::new(),
-                    body: shown.body.clone(),
-                });
+                fed.push(kept.reading(service, place, shown.body.clone()));
             }
         }
         // In the order in which they were written.

@@ -43,9 +43,9 @@ fn metric(phase: &PhaseResult, name: &str) -> Option<ServerMetric> {
 
 #[test]
 fn a_gauge_that_a_boundary_reading_lacks_does_not_hold_on() {
-    let run = all_read(|at| match at {
-        90 => vec![running_gauge(3.0), counter(SUCCESS, 1.0)],
-        _ => vec![counter(SUCCESS, 1.0)],
+    let run = all_read(|at| {
+        let gauge = (at == 90).then(|| running_gauge(3.0));
+        gauge.into_iter().chain([counter(SUCCESS, 1.0)]).collect()
     });
     let result = run.result();
     let [before, after] = [0, 1].map(|phase| metric(&result.phases[phase], RUNNING).unwrap());
@@ -57,9 +57,8 @@ fn a_gauge_that_a_boundary_reading_lacks_does_not_hold_on() {
 
 #[test]
 fn a_counter_that_a_boundary_reading_lacks_was_gone_for_a_while() {
-    let run = all_read(|at| match at {
-        1110 => vec![running_gauge(0.0)],
-        _ => vec![counter(SUCCESS, at as f64)],
+    let run = all_read(|at| {
+        vec![if at == 1110 { running_gauge(0.0) } else { counter(SUCCESS, at as f64) }]
     });
     let attributed = run.attributed();
     let [source] = attributed.sources() else { panic!("{:?}", attributed.sources()) };

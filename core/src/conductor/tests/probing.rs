@@ -239,7 +239,7 @@ proptest! {
                         rig.message(measured(question, 5.0, 0));
                         rig.message(measured(question, 50.0, 0));
                     }
-                    _ => {}
+                    4.. => {}
                 }
             }
             let next = rig.now.0 + 100 * MS;
