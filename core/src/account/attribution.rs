@@ -44,14 +44,29 @@ impl Attribution {
 
     /// Takes in one reading.
     pub fn feed(&mut self, reading: &Reading) {
+        let boundaries = &self.boundaries;
         // A mark of a phase that is not in the plan leaves a periodic reading.
         let mark = reading.boundary.and_then(|b| Some((*self.phases.get(&b.phase)?, b.kind)));
+        let mark = mark.map(|key| {
+            let of = boundaries.get(key.0, key.1);
+            (
+                key,
+                of.is_some_and(|b| b.accepts(&reading.service, reading.start, reading.end).is_ok()),
+            )
+        });
         let phases = self.started.len();
         let key = (reading.source.clone(), reading.service.clone());
         let source = self.sources.entry(key).or_insert_with(|| {
-            SourceBook::new(reading.source.clone(), reading.service.clone(), phases)
+            let (endpoint, service) = (reading.source.clone(), reading.service.clone());
+            let taken = boundaries.iter().filter_map(|(_, b)| {
+                let taken = b.status(&service)?.reading()?;
+                b.accepts(&service, taken.start, taken.end).ok()?;
+                Some((taken.start, taken.end))
+            });
+            let taken: Vec<_> = taken.collect();
+            SourceBook::new(endpoint, service, phases, taken)
         });
-        source.feed(self.boundaries.spans(), reading, mark);
+        source.feed(boundaries.spans(), reading, mark);
     }
 
     /// No more readings.

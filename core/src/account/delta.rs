@@ -21,8 +21,7 @@ use std::sync::Arc;
 use super::elapsed::Elapsed;
 use super::quantile::quantiles;
 use super::result::{Delta, Moved};
-use super::track::{Break, Cause};
-pub use super::track::{Mark, Track};
+use super::track::{Break, Cause, Mark, Step, less};
 use crate::reading::Value;
 
 /// What the parts of a sample are.
@@ -140,61 +139,72 @@ pub struct Change {
     parts: Result<Vec<f64>, String>,
     /// It began to count anew in between: the deltas are lower bounds.
     pub reset: bool,
-    /// Where it was seen to fall: from, to.
-    pub fall: Option<(f64, f64)>,
-    /// When and how it began anew, where that was seen.
+    /// How it began anew, and when, where that was seen.
     pub broke: Option<Break>,
     /// Its buckets disagree, so that there is no delta.
     pub torn: bool,
 }
 
 /// What a series did from `start` (`None`: it was not there, while its source
-/// was read) to `end`.
-#[must_use]
-pub fn between(start: Option<&Mark>, end: &Mark) -> Change {
-    let change = |parts: Vec<f64>, reset: bool, broke: Option<Break>| Change {
-        layout: end.sample.layout.clone(),
-        parts: Ok(parts),
-        reset,
-        fall: broke.and_then(|b| b.fall()),
-        broke,
-        torn: false,
+/// was read) to `end`, at which it was as in `sample`. `in_order` says whether the
+/// first reading was complete before the second began.
+pub(super) fn between(
+    start: Option<&Mark>,
+    (end, sample): (&Mark, &Sample),
+    in_order: bool,
+) -> Change {
+    let change = |parts: Vec<f64>, reset: bool, broke: Option<Break>| {
+        let (layout, broke) = (sample.layout.clone(), broke.filter(|_| reset));
+        Change { layout, parts: Ok(parts), reset, broke, torn: false }.checked()
     };
-    let refused = |why: String, reset: bool| Change {
-        parts: Err(why),
-        torn: !reset,
-        ..change(Vec::new(), reset, None)
+    let refused = |why: String, cause: Option<Cause>, torn: bool| {
+        let broke = cause.map(|cause| Break { cause, times: None });
+        let layout = sample.layout.clone();
+        Change { layout, parts: Err(why), reset: cause.is_some(), broke, torn }
     };
-    let torn = |mark: Option<&Mark>, at: &str| {
-        let how = mark?.sample.disagreement()?;
-        Some(refused(format!("the buckets of its {at} reading disagree: {how}"), false))
+    let was = start.and_then(Mark::sample);
+    let both = [(was, "START"), (Some(sample), "END")];
+    let how = |(sample, at): &(Option<&Sample>, &'static str)| {
+        Some((sample.as_ref()?.disagreement()?, *at))
     };
-    if let Some(refused) = torn(start, "START").or_else(|| torn(Some(end), "END")) {
-        return refused;
+    if let Some((how, at)) = both.iter().find_map(how) {
+        let why = format!("the buckets of its {at} reading disagree: {how}");
+        return refused(why, None, true);
     }
+    let (link, reach) = end.reach();
     let Some(start) = start else {
         // With no break since its birth the value itself is what it counted.
-        let parts = if end.resets == 0 { end.sample.parts.clone() } else { end.at_least() };
-        return change(parts, end.resets > 0, end.broke).checked();
+        let reset = reach.resets > 0 || reach.life > 0;
+        let counted = if reset && *link > 0 { &reach.counted } else { &sample.parts };
+        return change(counted.clone(), reset, reach.broke);
     };
-    if start.sample.layout != end.sample.layout {
-        return refused("its buckets are not the same at START and at END".to_owned(), true);
+    if was.is_some_and(|was| was.layout != sample.layout) {
+        let why = "its buckets are not the same at START and at END".to_owned();
+        return refused(why, Some(Cause::OtherBuckets), false);
     }
-    let less = |a: &[f64], b: &[f64]| b.iter().zip(a).map(|(b, a)| b - a).collect::<Vec<_>>();
-    let change = if start.life != end.life {
-        // It was gone for a while: a new life, counted from 0.
-        change(end.at_least(), true, end.broke)
-    } else if start.resets != end.resets {
-        change(less(&start.counted, &end.at_least()), true, end.broke)
-    } else if let Some((from, to)) = end.sample.fall_from(&start.sample.parts) {
-        let broke = end.broke.filter(|b| b.fall() == Some((from, to)));
-        let mut change = change(end.sample.parts.clone(), true, broke);
-        change.fall = Some((from, to));
-        change
-    } else {
-        change(less(&start.sample.parts, &end.sample.parts), false, None)
-    };
-    change.checked()
+    let step = Step::between((was, start.born()), (Some(sample), end.born()));
+    match start.from() {
+        Some((first, from)) if first <= link => {
+            if from.life != reach.life {
+                change(reach.counted.clone(), true, reach.broke)
+            } else if from.resets != reach.resets {
+                change(less(&from.counted, &reach.counted), true, reach.broke)
+            } else {
+                change(step.add, false, None)
+            }
+        }
+        Some(_) | None if !in_order && step.cause.is_some() => {
+            let why = "its readings at the two ends overlapped, and which was first is not known";
+            refused(why.to_owned(), None, false)
+        }
+        Some((_, from)) if *link == 0 && step.cause.is_none() && from.resets != reach.resets => {
+            change(step.add, true, reach.broke)
+        }
+        Some(_) | None => {
+            let broke = step.cause.map(|cause| Break { cause, times: None });
+            change(step.add, broke.is_some(), broke)
+        }
+    }
 }
 
 impl Change {
@@ -214,13 +224,18 @@ impl Change {
         }
     }
 
+    /// Where it was seen to fall: from, to.
+    #[must_use]
+    pub fn fall(&self) -> Option<(f64, f64)> {
+        self.broke.and_then(|broke| broke.fall())
+    }
+
     /// How it came that it began anew, in words; `None` where it did not.
     #[must_use]
     pub fn why_reset(&self) -> Option<String> {
-        self.reset.then(|| match (&self.broke, self.fall) {
-            (Some(broke), _) => broke.to_string(),
-            (None, Some((from, to))) => Cause::Fell(from, to).to_string(),
-            (None, None) => "was gone for a while or had other buckets".to_owned(),
+        self.reset.then(|| match &self.broke {
+            Some(broke) => broke.to_string(),
+            None => "began anew".to_owned(),
         })
     }
 
@@ -240,7 +255,7 @@ impl Change {
     pub fn nothing(&self) -> Self {
         let parts = self.parts.as_ref().map(|parts| vec![0.0; parts.len()]);
         let parts = parts.map_err(Clone::clone);
-        Self { parts, reset: false, fall: None, broke: None, ..self.clone() }
+        Self { parts, reset: false, broke: None, ..self.clone() }
     }
 
     /// Whether both did the same, part by part; parts that are not known are

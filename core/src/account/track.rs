@@ -4,149 +4,147 @@
 //! to count anew between two boundaries is seen to have done so, also where its
 //! value has grown past its old one again. It begins anew where a part that can
 //! only grow falls, where the process behind it is another
-//! (`process_start_time_seconds`), and where it says so itself (`_created`).
+//! (`process_start_time_seconds`), where it says so itself (`_created`), and where
+//! it is not there any more.
+//!
+//! Two readings that overlap in time have no order, so only such are compared as
+//! do not: a *chain* of readings, each of which began after the one before it was
+//! complete. A boundary's reading that overlaps one of the chain stands *aside*: it
+//! is compared with the last reading of the chain that was complete before it
+//! began, and with the first that began after it was complete. What any two
+//! readings in order show is at most what was counted between them, and exactly
+//! that where nothing began anew; so is what a chain of them adds up to.
 
-use core::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::boundary::at;
-use super::delta::Sample;
+use super::delta::{Change, Sample, between};
+use super::source::Key;
 use crate::time::Tick;
 
-/// Start times that differ by less, in seconds, are those of one process: some
-/// clients compute theirs anew for each answer.
-pub(super) const SAME_START_S: f64 = 0.1;
+mod anew;
+mod total;
+
+pub(super) use anew::SAME_START_S;
+pub use anew::{Born, Break, Cause};
+pub(super) use total::{Step, Total, less};
 
 /// So many falls are remembered, to tell several processes from one that is
 /// started again.
 const FALLS: usize = 4;
 
-/// Which life of a series a value is of, as far as the server says.
+/// So many links of the chain are kept, for a reading that overlaps the latest of them.
+const LINKS: usize = 4;
+
+/// When a reading was taken, and which life of the series it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Born {
-    /// When its process started, in seconds since the Unix epoch.
-    pub process: Option<f64>,
-    /// When the series was created, in seconds since the Unix epoch.
-    pub created: Option<f64>,
-    /// The ends of the two readings between which its process was another for
-    /// the first time, if it was started again.
-    pub restarted: Option<(Tick, Tick)>,
-}
-
-impl Born {
-    /// How a life that begins with `self` differs from an earlier one: negative
-    /// where it is the older of the two.
-    fn since(&self, earlier: &Self) -> Option<(f64, Cause)> {
-        let differ = |new: Option<f64>, old: Option<f64>| {
-            let by = new? - old?;
-            (by.abs() > SAME_START_S).then_some(by)
-        };
-        let process = differ(self.process, earlier.process).map(|by| (by, Cause::Restarted));
-        process.or_else(|| Some((differ(self.created, earlier.created)?, Cause::Recreated)))
-    }
-}
-
-/// How a series began to count anew.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Cause {
-    /// It fell: from, to.
-    Fell(f64, f64),
-    /// Its process was started again.
-    Restarted,
-    /// It was created again in the same process.
-    Recreated,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fell(from, to) => write!(f, "fell from {from} to {to}"),
-            Self::Restarted => f.write_str("began anew in a process that was started again"),
-            Self::Recreated => f.write_str("was created again"),
-        }
-    }
-}
-
-/// A series began to count anew.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Break {
-    /// How.
-    pub cause: Cause,
-    /// The end of the reading that was the last before it.
+pub struct Seen {
+    /// When it began.
+    pub start: Tick,
+    /// When it was complete.
+    pub end: Tick,
+    /// The life.
+    pub born: Born,
+    /// The end of its source's reading before.
     pub after: Tick,
-    /// The end of the reading that was the first after it.
-    pub before: Tick,
 }
 
-impl Break {
-    /// The two values, where it fell.
-    #[must_use]
-    pub fn fall(&self) -> Option<(f64, f64)> {
-        match self.cause {
-            Cause::Fell(from, to) => Some((from, to)),
-            Cause::Restarted | Cause::Recreated => None,
-        }
-    }
-}
-
-impl fmt::Display for Break {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cause, after, before } = self;
-        write!(f, "{cause} between {} and {}", at(*after), at(*before))
-    }
-}
-
-/// Follows one series and adds up what it counted. Its size does not grow with
-/// the number of readings.
+/// Follows one series and adds up what it counted. Its size grows with the number of
+/// boundaries, not with that of readings.
 #[derive(Debug, Clone, Default)]
 pub struct Track {
-    last: Option<Last>,
-    /// When the first reading of it was complete, since it was last not there.
-    first: Tick,
-    /// It was not there any more, in a reading of this life that was complete then.
-    gone: Option<(Born, Tick)>,
-    counted: Vec<f64>,
-    resets: u32,
-    life: u32,
-    broke: Option<Break>,
+    /// The latest links of the chain, in order.
+    links: Vec<Link>,
+    /// What the latest reading showed, where that is none of the chain.
+    unchained: Option<Point>,
+    marks: BTreeMap<Key, Arc<Mark>>,
+    /// The latest mark in the chain.
+    marked: Option<Arc<Mark>>,
+    /// Marks aside of it that nothing came after yet.
+    waiting: Vec<Key>,
     /// The latest falls, to tell several processes by.
     falls: Vec<(f64, f64)>,
     alternates: bool,
-    /// The latest reading showed the life before, which had begun to answer first.
-    older: bool,
-    /// When the reading began that first showed this life.
-    anew: Tick,
-    marked: Option<Arc<Mark>>,
 }
 
+/// Readings of the chain, one after the other, that show the same.
 #[derive(Debug, Clone)]
-struct Last {
-    sample: Sample,
-    end: Tick,
+struct Link {
+    /// Counts from 1.
+    number: u32,
+    point: Point,
+    /// The ends of the first and of the latest of them.
+    ends: (Tick, Tick),
+    total: Total,
+}
+
+/// What one reading shows.
+#[derive(Debug, Clone, PartialEq)]
+struct Point {
+    /// `None` where the series is not there.
+    sample: Option<Sample>,
     born: Born,
+}
+
+impl Point {
+    fn step_to(&self, to: &Self) -> Step {
+        Step::between((self.sample.as_ref(), &self.born), (to.sample.as_ref(), &to.born))
+    }
 }
 
 /// A series at one boundary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    pub(super) sample: Sample,
-    /// What was added up by then.
-    pub(super) counted: Vec<f64>,
-    /// How much less of it this very reading has seen; empty where it has seen all.
-    behind: Vec<f64>,
-    pub(super) resets: u32,
-    pub(super) life: u32,
-    pub(super) broke: Option<Break>,
+    point: Point,
+    /// The link of the chain up to which is known what was added up by then (0: none),
+    /// and that.
+    reach: (u32, Total),
+    aside: Option<Box<Aside>>,
+}
+
+/// A mark that stands aside of the chain.
+#[derive(Debug, Clone, PartialEq)]
+struct Aside {
+    end: Tick,
+    /// The link at which the chain goes on after it, and what was added up by the mark
+    /// as seen from there.
+    from: Option<(u32, Total)>,
 }
 
 impl Mark {
-    /// What had been counted for certain when this reading was answered.
-    pub(super) fn at_least(&self) -> Vec<f64> {
-        let mut counted = self.counted.clone();
-        for (counted, behind) in counted.iter_mut().zip(&self.behind) {
-            *counted -= behind;
+    /// What the series showed; `None` where it was not there.
+    pub(super) fn sample(&self) -> Option<&Sample> {
+        self.point.sample.as_ref()
+    }
+
+    /// The life that it showed.
+    pub(super) fn born(&self) -> &Born {
+        &self.point.born
+    }
+
+    /// What was added up by then since the series was first seen, and the link up to
+    /// which the chain went; 0 where it is not known, and the sum is of later.
+    pub(super) fn reach(&self) -> &(u32, Total) {
+        &self.reach
+    }
+
+    /// What was added up by then, as seen from the link of the chain that came after.
+    pub(super) fn from(&self) -> Option<&(u32, Total)> {
+        self.aside.as_ref().map_or(Some(&self.reach), |aside| aside.from.as_ref())
+    }
+
+    /// A link of the chain came, with a reading that began at `start`. Whether nothing
+    /// is waited for any more.
+    fn join(&mut self, link: &Link, start: Tick) -> bool {
+        let Some(aside) = self.aside.as_mut().filter(|aside| aside.from.is_none()) else {
+            return true;
+        };
+        let comes_after = start >= aside.end;
+        if comes_after {
+            let total = link.total.before(&self.point.step_to(&link.point));
+            aside.from = total.map(|total| (link.number, total));
         }
-        counted
+        comes_after
     }
 }
 
@@ -154,102 +152,122 @@ impl Track {
     /// The latest sample, to share its bucket bounds.
     #[must_use]
     pub fn last(&self) -> Option<&Sample> {
-        self.last.as_ref().map(|last| &last.sample)
+        let points = self.links.iter().map(|link| &link.point).chain(&self.unchained);
+        points.rev().find_map(|point| point.sample.as_ref())
     }
 
-    /// Takes in the series' value in a reading taken in `[start, end]`.
-    pub fn observe(&mut self, sample: &Sample, start: Tick, end: Tick) {
-        self.observe_of(sample, (start, end), Born::default(), Tick::ZERO);
+    /// Takes in the series' value in a reading; `None` where a full reading of its source
+    /// lacks it. `mark` is the boundary that it was taken for.
+    ///
+    /// A histogram whose buckets disagree is compared with nothing.
+    pub fn observe(&mut self, sample: Option<&Sample>, seen: Seen, mark: Option<Key>) {
+        let point = Point { sample: sample.cloned(), born: seen.born };
+        let overlaps = self.links.last().is_some_and(|last| seen.start < last.ends.1);
+        if overlaps || point.sample.as_ref().is_some_and(|s| s.disagreement().is_some()) {
+            return self.stand_aside(point, seen, mark);
+        }
+        self.go_on(point, seen);
+        let Some(link) = self.links.last() else { return };
+        let marks = &mut self.marks;
+        self.waiting.retain(|key| {
+            let mark = marks.get_mut(key).map(Arc::make_mut);
+            mark.is_some_and(|mark| !mark.join(link, seen.start))
+        });
+        if let Some(key) = mark {
+            let reach = (link.number, link.total.clone());
+            let mark = Mark { point: link.point.clone(), reach, aside: None };
+            // A series that did not move since its last mark shares it.
+            let shared = self.marked.take().filter(|marked| **marked == mark);
+            let mark = self.marked.insert(shared.unwrap_or_else(|| Arc::new(mark)));
+            self.marks.insert(key, mark.clone());
+        }
     }
 
-    /// Takes in the series' value in a reading taken in `[start, end]`, of the
-    /// life that it is of; `after` is the end of its source's reading before.
-    ///
-    /// Two readings that overlap have no order, so a fall between them is no new
-    /// beginning: the larger value stands until a later reading is compared with
-    /// it. One of an older life is then that of a process that is no more.
-    ///
-    /// A histogram whose buckets disagree is passed over.
-    pub fn observe_of(
-        &mut self,
-        sample: &Sample,
-        (start, end): (Tick, Tick),
-        born: Born,
-        after: Tick,
-    ) {
-        self.older = false;
-        if sample.disagreement().is_some() {
-            return;
-        }
-        let Some(last) = &mut self.last else {
-            return self.begin(sample, end, born);
-        };
-        // A reading that overlaps the one that lacked it is of the life before, unless
-        // its process says otherwise.
-        let is_before = |(gone, gone_end): &(Born, Tick)| match born.since(gone) {
-            Some((by, _)) => by < 0.0,
-            None => start < *gone_end && born.since(&last.born).is_none(),
-        };
-        if self.gone.as_ref().is_some_and(|gone| !is_before(gone)) {
-            return self.begin(sample, end, born);
-        }
-        if last.sample.layout != sample.layout || last.sample.parts.len() != sample.parts.len() {
-            return self.begin(sample, end, born);
-        }
-        let overlaps = start < last.end;
-        let reborn = born.since(&last.born);
-        // Nothing but the fall told of this life: one that began before the first
-        // reading of it is taken to be of the life before, as what it adds is not
-        // certain.
-        let fell = self.broke.is_some_and(|broke| broke.fall().is_some());
-        let before = reborn.map_or(fell && start < self.anew, |(by, _)| by < 0.0);
-        self.older = overlaps && before;
-        if self.older {
-            return;
-        }
-        let fall = sample.fall_from(&last.sample.parts);
-        let cause = match (reborn, fall) {
-            (Some((_, cause)), _) => Some(cause),
-            (None, Some((from, to))) if !overlaps => Some(Cause::Fell(from, to)),
-            (None, Some(_) | None) => None,
-        };
-        let sums = self.counted.iter_mut().zip(last.sample.parts.iter_mut().zip(&sample.parts));
-        // A value that stands is of its own reading, and not of the one that has not
-        // moved it.
-        let mut moved = true;
-        if cause.is_none() && fall.is_some() {
-            moved = false;
-            for (counted, (old, new)) in sums {
-                if *new > *old {
-                    *counted += *new - *old;
-                    *old = *new;
-                    moved = true;
+    /// Takes in a reading that is not to be compared with others, as it overlaps one of a
+    /// boundary.
+    pub fn pass_over(&mut self, sample: Option<&Sample>, seen: Seen, mark: Option<Key>) {
+        let point = Point { sample: sample.cloned(), born: seen.born };
+        self.stand_aside(point, seen, mark);
+    }
+
+    /// What the latest reading showed, if it was compared with nothing: readings that
+    /// leave out what has not changed since will not show it again.
+    #[must_use]
+    pub fn unchained(&self) -> Option<(Option<&Sample>, Born)> {
+        self.unchained.as_ref().map(|point| (point.sample.as_ref(), point.born))
+    }
+
+    /// The series was not there at a boundary whose reading was complete at `end`. Its
+    /// first reading overlaps that, or is of a process that was `restarted` since.
+    pub fn lacked(&mut self, key: Key, end: Tick, restarted: bool) {
+        let point = Point { sample: None, born: Born::default() };
+        let before = Total { resets: -1, ..Total::default() };
+        let aside = Aside { end, from: restarted.then_some((1, before)) };
+        let mark = Mark { point, reach: Default::default(), aside: Some(Box::new(aside)) };
+        self.marks.insert(key, Arc::new(mark));
+        self.waiting.push(key);
+    }
+
+    /// The next reading of the chain.
+    fn go_on(&mut self, mut point: Point, seen: Seen) {
+        self.unchained = None;
+        let link = match self.links.last_mut() {
+            None => {
+                let nothing = Point { sample: None, born: point.born };
+                let restarted = point.born.restarted;
+                let broke = restarted.map(|at| Break { cause: Cause::Restarted, times: Some(at) });
+                let total = Total::default().after(&nothing.step_to(&point), broke);
+                Link { number: 1, point, ends: (seen.end, seen.end), total }
+            }
+            Some(last) => {
+                point.born = point.born.or(&last.point.born);
+                let step = last.point.step_to(&point);
+                if step.cause.is_none() && last.point.sample == point.sample {
+                    (last.point.born, last.ends.1) = (point.born, seen.end);
+                    return;
                 }
+                let broke = step.cause.map(|cause| {
+                    // Readings that its writer left it out of say that it was as before.
+                    let after = Some(seen.after).filter(|after| *after <= seen.start);
+                    let times = (after.unwrap_or_default().max(last.ends.1), seen.end);
+                    let restarted = seen.born.restarted.filter(|_| cause == Cause::Restarted);
+                    Break { cause, times: Some(restarted.unwrap_or(times)) }
+                });
+                let total = last.total.after(&step, broke);
+                let number = last.number.saturating_add(1);
+                if let Some((from, to)) = broke.and_then(|broke| broke.fall()) {
+                    self.remember(from, to);
+                }
+                Link { number, point, ends: (seen.end, seen.end), total }
             }
-        } else {
-            for (counted, (old, new)) in sums {
-                *counted += if cause.is_some() { *new } else { *new - *old };
-                *old = *new;
-            }
-        }
-        if let Some(cause) = cause {
-            self.anew = start;
-            self.resets = self.resets.saturating_add(1);
-            let after = after.min(start).max(last.end.min(start));
-            let (after, before) = match (cause, born.restarted) {
-                (Cause::Restarted, Some(times)) => times,
-                (Cause::Restarted | Cause::Fell(..) | Cause::Recreated, _) => (after, end),
-            };
-            self.broke = Some(Break { cause, after, before });
-        }
-        last.end = if moved { last.end.max(end) } else { last.end };
-        last.born = Born {
-            process: born.process.or(last.born.process),
-            created: born.created.or(last.born.created),
-            restarted: born.restarted,
         };
-        if let Some(Cause::Fell(from, to)) = cause {
-            self.remember(from, to);
+        if self.links.len() >= LINKS {
+            self.links.remove(0);
+        }
+        self.links.push(link);
+    }
+
+    fn stand_aside(&mut self, point: Point, seen: Seen, mark: Option<Key>) {
+        let torn = point.sample.as_ref().is_some_and(|s| s.disagreement().is_some());
+        if let Some(key) = mark {
+            let before = self.links.iter().rev().find(|link| link.ends.0 <= seen.start);
+            let reach = match before.filter(|_| !torn) {
+                Some(link) => {
+                    let step = link.point.step_to(&point);
+                    let broke = step.cause.map(|cause| Break { cause, times: None });
+                    (link.number, link.total.after(&step, broke))
+                }
+                None => (0, self.links.last().map(|l| l.total.clone()).unwrap_or_default()),
+            };
+            let aside = Some(Box::new(Aside { end: seen.end, from: None }));
+            self.marks.insert(key, Arc::new(Mark { point: point.clone(), reach, aside }));
+            self.waiting.retain(|other| *other != key);
+            if !torn {
+                self.waiting.push(key);
+            }
+        }
+        if !torn {
+            self.unchained = Some(point);
         }
     }
 
@@ -273,58 +291,24 @@ impl Track {
     /// Whether it ever counted anything.
     #[must_use]
     pub fn counts(&self) -> bool {
-        self.resets > 0 || self.counted.iter().any(|n| *n > 0.0)
+        let total = self.links.last().map(|link| &link.total);
+        total.is_some_and(|t| t.resets > 0 || t.counted.iter().any(|n| *n > 0.0))
     }
 
-    /// Begins a life: the series was not there, or had other buckets.
-    fn begin(&mut self, sample: &Sample, end: Tick, born: Born) {
-        self.last = Some(Last { sample: sample.clone(), end, born });
-        (self.first, self.gone) = (end, None);
-        self.counted.clone_from(&sample.parts);
-        self.life = self.life.saturating_add(1);
-        self.resets = 0;
-        self.anew = Tick::ZERO;
-        self.broke = None;
+    /// Whether it was there at a boundary.
+    #[must_use]
+    pub fn is_at(&self, key: Key) -> bool {
+        self.marks.get(&key).is_some_and(|mark| mark.point.sample.is_some())
     }
 
-    /// The series was not in a full reading of its source taken in `[start, end]`, of a
-    /// process that started at `process`. It is gone, unless that reading may have been
-    /// the first: where nothing tells of another process, it is not known of two that
-    /// overlap which came first.
-    pub fn vanish(&mut self, (start, end): (Tick, Tick), process: Option<f64>) {
-        let born = Born { process, ..Born::default() };
-        let Some(last) = &self.last else { return };
-        let stands = match born.since(&last.born) {
-            Some((by, _)) => by < 0.0,
-            None => start < self.first,
-        };
-        if !stands {
-            self.gone = Some((born, end));
-        }
-    }
-
-    /// The series as it stands at a boundary whose reading, already observed,
-    /// has `sample`. A series that did not move since its last mark shares it.
-    pub fn mark(&mut self, sample: &Sample) -> Arc<Mark> {
-        // Of two readings that overlapped the larger value stands: the other one has
-        // not seen the difference.
-        let last = self.last.as_ref().filter(|_| !self.older);
-        let parts = last.into_iter().flat_map(|last| last.sample.parts.iter().zip(&sample.parts));
-        let behind: Vec<f64> = parts.map(|(stands, own)| (stands - own).max(0.0)).collect();
-        let is_behind = behind.iter().any(|by| *by > 0.0);
-        let mark = Mark {
-            sample: sample.clone(),
-            counted: self.counted.clone(),
-            behind: if is_behind { behind } else { Vec::new() },
-            // What is of the life before has not seen the latest beginning.
-            resets: self.resets.saturating_sub(u32::from(self.older)),
-            life: self.life,
-            broke: self.broke,
-        };
-        match &self.marked {
-            Some(marked) if **marked == mark => marked.clone(),
-            Some(_) | None => self.marked.insert(Arc::new(mark)).clone(),
-        }
+    /// What it did between two boundaries at which its source was read; `None` if it was
+    /// not there at the second. `in_order` says whether the reading of the first was
+    /// complete before that of the second began.
+    #[must_use]
+    pub fn between(&self, first: Key, last: Key, in_order: bool) -> Option<Change> {
+        let last = self.marks.get(&last)?;
+        let sample = last.point.sample.as_ref()?;
+        Some(between(self.marks.get(&first).map(|m| &**m), (last, sample), in_order))
     }
 }
 

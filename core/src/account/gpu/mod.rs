@@ -10,12 +10,13 @@
 //! the phase, each holding until the next.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::boundary::sentence;
-use super::delta::{Mark, Sample, Track, between};
+use super::delta::Sample;
 use super::gauge::{Gauge, Span};
 use super::result::{AvgMax, Delta, GpuResult, Max, Verdict};
+use super::source::Key;
+use super::track::{Seen, Track};
 use super::verdict::Finding;
 use crate::message::BaselineKind;
 use crate::reading::{GpuEvent, GpuSample, PowerKind};
@@ -45,7 +46,7 @@ pub struct GpuBook {
     power_kind: Option<PowerKind>,
     limit_w: f64,
     /// The boundary readings that had this GPU.
-    marks: BTreeMap<(usize, BaselineKind), GpuMark>,
+    marks: BTreeMap<Key, GpuMark>,
     watches: BTreeMap<usize, Watch>,
     events: Events,
     power_w: Gauge,
@@ -59,7 +60,7 @@ pub struct GpuBook {
 struct GpuMark {
     reading: (Tick, Tick),
     /// `None` where it gave no energy.
-    energy: Option<(Arc<Mark>, CounterMark)>,
+    energy: Option<CounterMark>,
     power: Option<PowerMark>,
 }
 
@@ -79,13 +80,15 @@ pub enum Energy {
 
 impl GpuBook {
     /// Takes in a sample from a reading in `[start, end]`, of which `middle` is
-    /// the middle, and which was taken for the boundary at `mark`.
+    /// the middle, and which was taken for the boundary at `mark`. Whether it is
+    /// `compared` with others in order says the book of its source.
     pub fn observe(
         &mut self,
         spans: &[Option<Span>],
         sample: &GpuSample,
         (start, middle, end): (Tick, Tick, Tick),
-        mark: Option<(usize, BaselineKind)>,
+        mark: Option<Key>,
+        compared: bool,
     ) {
         self.index = sample.index.or(self.index);
         self.name = sample.name.clone().or(self.name.take());
@@ -97,7 +100,7 @@ impl GpuBook {
             Some(watts) => self.power.observe(middle, watts),
             None => self.power.gone(),
         }
-        let energy = self.energy(sample, (start, end));
+        let energy = self.energy(sample, (start, end), mark, compared);
         if let Some(key) = mark {
             let power = self.power.mark(middle);
             self.marks.insert(key, GpuMark { reading: (start, end), energy, power });
@@ -128,20 +131,24 @@ impl GpuBook {
         &mut self,
         sample: &GpuSample,
         (start, end): (Tick, Tick),
-    ) -> Option<(Arc<Mark>, CounterMark)> {
+        mark: Option<Key>,
+        compared: bool,
+    ) -> Option<CounterMark> {
         let value = Sample::single(sample.energy_mj? as f64)?;
-        self.energy.observe(&value, start, end);
+        let seen = Seen { start, end, ..Seen::default() };
+        if compared {
+            self.energy.observe(Some(&value), seen, mark);
+        } else {
+            self.energy.pass_over(Some(&value), seen, mark);
+        }
         let power = &self.power;
         let stand = self.counter.observe(sample, (start, end), |at| power.mark(at))?;
-        for mark in self.marks.values_mut() {
-            if let Some((_, mark)) = &mut mark.energy
-                && mark.after.is_none()
-                && mark.point.mj < stand.point.mj
-            {
+        for mark in self.marks.values_mut().filter_map(|mark| mark.energy.as_mut()) {
+            if mark.after.is_none() && mark.point.mj < stand.point.mj {
                 mark.after = Some(stand.point);
             }
         }
-        Some((self.energy.mark(&value), stand))
+        Some(stand)
     }
 
     /// Takes in what it reported by itself.
@@ -213,16 +220,19 @@ impl GpuBook {
             Ok(measured) => Energy::Known(measured),
             Err(why) => Energy::Unknown(why),
         };
-        let ((from, first), (to, last)) = match (&start.energy, &end.energy) {
+        let (first, last) = match (&start.energy, &end.energy) {
             (Some(start), Some(end)) => (start, end),
             (None, None) => return known(scope.by_power(start.power, end.power)),
             (None, Some(_)) => return Energy::Unknown("it gave no energy at START".to_owned()),
             (Some(_), None) => return Energy::Unknown("it gave no energy at END".to_owned()),
         };
-        let change = between(Some(from), to);
+        let [from, to] = [BaselineKind::Start, BaselineKind::End].map(|kind| (phase, kind));
+        let Some(change) = self.energy.between(from, to, true) else {
+            return Energy::Unknown("it gave no energy at END".to_owned());
+        };
         match (change.reset, change.delta(None)) {
             (true, _) => {
-                let (from, to) = change.fall.unwrap_or((f64::NAN, f64::NAN));
+                let (from, to) = change.fall().unwrap_or((f64::NAN, f64::NAN));
                 Energy::Reset(from / 1000.0, to / 1000.0)
             }
             (false, Ok(Delta::Counter { .. })) => known(scope.by_counter([*first, *last])),

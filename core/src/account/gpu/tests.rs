@@ -25,7 +25,7 @@ fn book(samples: &[(u64, Option<u64>, Option<BaselineKind>)]) -> GpuBook {
     let mut book = GpuBook::default();
     for (at, energy_mj, mark) in samples {
         let times = (Tick(*at), Tick(*at), Tick(*at));
-        book.observe(&SPANS, &read_at(*at, *energy_mj), times, mark.map(|kind| (0, kind)));
+        book.observe(&SPANS, &read_at(*at, *energy_mj), times, mark.map(|kind| (0, kind)), true);
     }
     book
 }
@@ -49,9 +49,9 @@ fn of_two_readings_that_overlapped_energy_and_moment_are_of_the_same_one() {
     let mut book = book(&[(90, Some(1500), Some(Start))]);
     // One begun at 200 was complete before another, begun at 160, was.
     let newer = (Tick(200), Tick(205), Tick(210));
-    book.observe(&SPANS, &read_at(200, Some(4000)), newer, None);
+    book.observe(&SPANS, &read_at(200, Some(4000)), newer, None, true);
     let older = (Tick(160), Tick(200), Tick(240));
-    book.observe(&SPANS, &read_at(160, Some(3000)), older, Some((0, End)));
+    book.observe(&SPANS, &read_at(160, Some(3000)), older, Some((0, End)), true);
     let result = result(&book);
     assert_eq!((result.energy_j, result.energy_to_ns), (Some(2.5), Some(Tick(200))));
 }
@@ -81,7 +81,7 @@ fn a_gpu_with_neither_counter_nor_power_has_no_energy_and_says_so() {
     let mut book = GpuBook::default();
     for (at, kind) in [(90, Start), (210, End)] {
         let times = (Tick(at), Tick(at), Tick(at));
-        book.observe(&SPANS, &GpuSample::default(), times, Some((0, kind)));
+        book.observe(&SPANS, &GpuSample::default(), times, Some((0, kind)), true);
     }
     let result = result(&book);
     assert_eq!(result.energy_j, None);
@@ -128,7 +128,7 @@ fn a_counter_that_disagrees_with_integrated_power_is_flagged_with_both_numbers()
                 ..GpuSample::default()
             };
             let mark = [(0, Start), (100, End)].into_iter().find(|(at, _)| *at == n);
-            book.observe(&spans, &sample, (at, at, at), mark.map(|(_, kind)| (0, kind)));
+            book.observe(&spans, &sample, (at, at, at), mark.map(|(_, kind)| (0, kind)), true);
         }
         let energy = book.energy_in(&spans, 0);
         let notes = book.findings("u", "nvml", (0, None), &energy);
@@ -248,7 +248,7 @@ fn measure(
     taken.sort_by_key(|(_, end, ..)| *end);
     for (start, end, sample, kind) in taken {
         let times = (us(start), crate::account::gauge::middle(us(start), us(end)), us(end));
-        book.observe(&spans, &sample, times, kind.map(|kind| (0, kind)));
+        book.observe(&spans, &sample, times, kind.map(|kind| (0, kind)), true);
     }
     book.energy_in(&spans, 0)
 }

@@ -7,13 +7,12 @@
 //! - `process`: which process its values are of.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::account::boundary::{Boundaries, KINDS, name};
-use crate::account::delta::{Change, Mark, Sample, Track, between};
+use crate::account::delta::{Change, Sample};
 use crate::account::gauge::{Gauge, Span, middle};
 use crate::account::gpu::GpuBook;
-use crate::account::track::Born;
+use crate::account::track::{Born, Seen, Track};
 use crate::engines::{Role, lookup};
 use crate::id::ServiceId;
 use crate::message::BaselineKind;
@@ -45,7 +44,8 @@ pub struct SourceBook {
     readings: Vec<Readings>,
     processes: Processes,
     busy: Busy,
-    /// The end of the latest good reading.
+    taken: Spans,
+    /// The end of the latest good reading that overlaps none before it.
     last_read: Tick,
     /// Counts readings, so that a series that is not in a full one is seen.
     serial: u64,
@@ -69,7 +69,7 @@ struct SeriesBook {
 #[derive(Debug, Clone)]
 enum History {
     /// A counter, histogram or summary.
-    Counted { track: Box<Track>, marks: BTreeMap<Key, Arc<Mark>> },
+    Counted(Box<Track>),
     /// A gauge, or of no type.
     Gauge(Gauge),
 }
@@ -96,29 +96,37 @@ pub struct CountedSeries<'a> {
     pub kind: FamilyType,
     /// The labels.
     pub labels: &'a BTreeMap<String, String>,
-    marks: &'a BTreeMap<Key, Arc<Mark>>,
+    track: &'a Track,
+    baselines: &'a BTreeMap<Key, Baseline>,
 }
 
 impl CountedSeries<'_> {
     /// Whether it was there at a boundary.
     #[must_use]
     pub fn is_at(&self, key: Key) -> bool {
-        self.marks.contains_key(&key)
+        self.track.is_at(key)
     }
 
     /// What it did between two boundaries at which its source was read; `None`
     /// if it was not there at the second.
     #[must_use]
     pub fn between(&self, first: Key, last: Key) -> Option<Change> {
-        let last = self.marks.get(&last)?;
-        Some(between(self.marks.get(&first).map(|m| &**m), last))
+        let read = |key| self.baselines.get(&key).and_then(|read| read.as_ref().ok());
+        let in_order = read(first).zip(read(last)).is_none_or(|(a, b)| a.1 <= b.0);
+        self.track.between(first, last, in_order)
     }
 }
 
 impl SourceBook {
-    /// An empty book for a run with `phases` phases.
+    /// An empty book for a run with `phases` phases; `taken` are the times of the
+    /// readings that were acknowledged at boundaries.
     #[must_use]
-    pub fn new(endpoint: String, service: ServiceId, phases: usize) -> Self {
+    pub fn new(
+        endpoint: String,
+        service: ServiceId,
+        phases: usize,
+        taken: impl IntoIterator<Item = (Tick, Tick)>,
+    ) -> Self {
         Self {
             endpoint,
             service,
@@ -128,13 +136,22 @@ impl SourceBook {
             readings: vec![Readings::default(); phases],
             processes: Processes::default(),
             busy: Busy::default(),
+            taken: Spans::of(taken),
             last_read: Tick::ZERO,
             serial: 0,
         }
     }
 
-    /// Takes in the next reading; `mark` is the boundary that it was taken for.
-    pub fn feed(&mut self, spans: &[Option<Span>], reading: &Reading, mark: Option<Key>) {
+    /// Takes in the next reading; `mark` is the boundary that it was taken for, and
+    /// whether it belongs to it.
+    ///
+    /// A reading that overlaps one that belongs to a boundary, and does not itself, is
+    /// not compared with others: which of the two came first is not known.
+    pub fn feed(&mut self, spans: &[Option<Span>], reading: &Reading, mark: Option<(Key, bool)>) {
+        let belongs = mark.is_some_and(|(_, belongs)| belongs);
+        let mark = mark.map(|(key, _)| key);
+        let times = (reading.start, reading.end);
+        let compared = belongs || !self.taken.overlap(times);
         let at = middle(reading.start, reading.end);
         for (index, (count, span)) in self.readings.iter_mut().zip(spans).enumerate() {
             let in_it = span.is_some_and(|span| span.contains(at));
@@ -149,27 +166,24 @@ impl SourceBook {
         let baseline = match &reading.body {
             ReadingBody::Error(error) => Err(error.to_string()),
             ReadingBody::Families(families) => {
-                self.processes.observe(families, (reading.start, reading.end), self.last_read);
+                self.processes.observe(families, times, self.last_read, compared);
+                let of = Of { spans, times, at, mark, compared };
                 for family in families {
                     for series in &family.series {
-                        self.series(&family.name, family.kind, series, at, (spans, reading, mark));
+                        self.series(&family.name, family.kind, series, of);
                     }
                 }
-                // The writer leaves out of a periodic reading what did not
-                // change, so that only a boundary's reading shows what is gone.
-                if reading.boundary.is_some() {
-                    self.sweep(spans, (reading.start, reading.end), at);
-                }
-                self.watch(spans, (reading.start, reading.end));
-                Ok((reading.start, reading.end))
+                self.sweep(reading.boundary.is_some(), of);
+                self.watch(spans, times);
+                Ok(times)
             }
             ReadingBody::Gpus(samples) => {
-                self.gpus(samples, at, (spans, reading, mark));
-                Ok((reading.start, reading.end))
+                self.gpus(samples, Of { spans, times, at, mark, compared });
+                Ok(times)
             }
         };
-        if baseline.is_ok() {
-            self.last_read = self.last_read.max(reading.end);
+        if baseline.is_ok() && compared && reading.start >= self.last_read {
+            self.last_read = reading.end;
         }
         if let Some(key) = mark
             && (baseline.is_ok() || !self.is_read(key))
@@ -178,14 +192,7 @@ impl SourceBook {
         }
     }
 
-    fn series(
-        &mut self,
-        family: &str,
-        kind: FamilyType,
-        series: &Series,
-        at: Tick,
-        (spans, reading, mark): (&[Option<Span>], &Reading, Option<Key>),
-    ) {
+    fn series(&mut self, family: &str, kind: FamilyType, series: &Series, of: Of<'_>) {
         if !self.families.contains_key(family) {
             self.families.insert(family.to_owned(), Vec::new());
         }
@@ -196,29 +203,22 @@ impl SourceBook {
             books.push(FamilyBook { kind, busy, series: BTreeMap::new() });
         }
         let Some(book) = books.get_mut(place) else { return };
+        let process = self.processes.started(&series.labels);
         if !book.series.contains_key(&series.labels) {
-            let history = History::new(kind);
-            let fresh = SeriesBook { first_seen: at, serial: 0, history };
+            let restarted = process.and_then(|(_, restarted)| restarted);
+            let history = History::new(kind, &self.baselines, of.times.0, restarted);
+            let fresh = SeriesBook { first_seen: of.at, serial: 0, history };
             book.series.insert(series.labels.clone(), fresh);
         }
         let Some(entry) = book.series.get_mut(&series.labels) else { return };
         entry.serial = self.serial;
         match &mut entry.history {
-            History::Counted { track, marks } => {
+            History::Counted(track) => {
                 let Some(sample) = Sample::of(&series.value, track.last()) else { return };
-                let process = self.processes.started(&series.labels);
-                let born = Born {
-                    process: process.map(|(started, _)| started),
-                    created: series.created,
-                    restarted: process.and_then(|(_, restarted)| restarted),
-                };
-                track.observe_of(&sample, (reading.start, reading.end), born, self.last_read);
-                if let Some(key) = mark {
-                    marks.insert(key, track.mark(&sample));
-                }
+                of.show(track, Some(&sample), born(process, series.created), self.last_read);
             }
             History::Gauge(gauge) => match &series.value {
-                Value::Value(value) => gauge.set(spans, at, *value),
+                Value::Value(value) => gauge.set(of.spans, of.at, *value),
                 Value::Histogram(_) | Value::Summary { .. } => {}
             },
         }
@@ -234,7 +234,7 @@ impl SourceBook {
             }
             let values = book.series.values().filter_map(|series| match &series.history {
                 History::Gauge(gauge) => gauge.current(),
-                History::Counted { .. } => None,
+                History::Counted(_) => None,
             });
             let sum: f64 = values.sum();
             if most.is_none_or(|(_, value)| sum > value) {
@@ -244,34 +244,39 @@ impl SourceBook {
         self.busy.observe(spans, interval, most);
     }
 
-    fn sweep(&mut self, spans: &[Option<Span>], interval: (Tick, Tick), at: Tick) {
+    /// Goes through the series that a reading did not show. The writer leaves out of a
+    /// periodic reading what did not change, so that only a boundary's, which is `full`,
+    /// shows what is gone.
+    fn sweep(&mut self, full: bool, of: Of<'_>) {
         let serial = self.serial;
         let all = self.families.values_mut().flatten().flat_map(|f| &mut f.series);
         for (labels, series) in all.filter(|(_, series)| series.serial != serial) {
             match &mut series.history {
-                History::Counted { track, .. } => {
+                History::Counted(track) if full => {
                     let process = self.processes.started(labels);
-                    track.vanish(interval, process.map(|(started, _)| started));
+                    of.show(track, None, born(process, None), self.last_read);
                 }
-                History::Gauge(gauge) => gauge.gone(spans, at),
+                History::Counted(track) => {
+                    // It is as it was in a reading that was compared with nothing.
+                    let Some((sample, born)) = track.unchained() else { continue };
+                    of.show(track, sample.cloned().as_ref(), born, self.last_read);
+                }
+                History::Gauge(gauge) if full => gauge.gone(of.spans, of.at),
+                History::Gauge(_) => {}
             }
         }
     }
 
-    fn gpus(
-        &mut self,
-        samples: &[GpuSample],
-        at: Tick,
-        (spans, reading, mark): (&[Option<Span>], &Reading, Option<Key>),
-    ) {
+    fn gpus(&mut self, samples: &[GpuSample], of: Of<'_>) {
         for (uuid, book) in &mut self.gpus {
             if !samples.iter().any(|s| s.uuid == *uuid) {
-                book.gone(spans, at);
+                book.gone(of.spans, of.at);
             }
         }
         for sample in samples {
             let book = self.gpus.entry(sample.uuid.clone()).or_default();
-            book.observe(spans, sample, (reading.start, at, reading.end), mark);
+            let times = (of.times.0, of.at, of.times.1);
+            book.observe(of.spans, sample, times, of.mark, of.compared);
         }
     }
 
@@ -372,7 +377,7 @@ impl SourceBook {
         let tracks = |books: &[FamilyBook], is: fn(&Track) -> bool| {
             let all = books.iter().flat_map(|b| b.series.values());
             all.into_iter().any(|s| match &s.history {
-                History::Counted { track, .. } => is(track),
+                History::Counted(track) => is(track),
                 History::Gauge(_) => false,
             })
         };
@@ -386,11 +391,12 @@ impl SourceBook {
 
     /// Every counted series, for windows.
     pub fn counted(&self) -> impl Iterator<Item = CountedSeries<'_>> {
-        self.families.iter().flat_map(|(name, books)| {
+        self.families.iter().flat_map(move |(name, books)| {
             books.iter().flat_map(move |book| {
                 book.series.iter().filter_map(move |(labels, series)| match &series.history {
-                    History::Counted { marks, .. } => {
-                        Some(CountedSeries { name, kind: book.kind, labels, marks })
+                    History::Counted(track) => {
+                        let baselines = &self.baselines;
+                        Some(CountedSeries { name, kind: book.kind, labels, track, baselines })
                     }
                     History::Gauge(_) => None,
                 })
@@ -416,12 +422,82 @@ impl Readings {
 }
 
 impl History {
-    fn new(kind: FamilyType) -> Self {
+    /// Of a series that first came up in a reading that began at `start`, of a process
+    /// that was `restarted` between two readings.
+    fn new(
+        kind: FamilyType,
+        baselines: &BTreeMap<Key, Baseline>,
+        start: Tick,
+        restarted: Option<(Tick, Tick)>,
+    ) -> Self {
         match kind {
             FamilyType::Counter | FamilyType::Histogram | FamilyType::Summary => {
-                Self::Counted { track: Box::default(), marks: BTreeMap::new() }
+                let mut track = Box::<Track>::default();
+                for (key, read) in baselines {
+                    let Ok((_, end)) = read else { continue };
+                    let restarted = restarted.is_some_and(|(_, before)| before > *end);
+                    if restarted || *end > start {
+                        track.lacked(*key, *end, restarted);
+                    }
+                }
+                Self::Counted(track)
             }
             FamilyType::Gauge | FamilyType::Untyped => Self::Gauge(Gauge::default()),
         }
+    }
+}
+
+/// What a reading is, for each of its values.
+#[derive(Debug, Clone, Copy)]
+struct Of<'a> {
+    spans: &'a [Option<Span>],
+    times: (Tick, Tick),
+    /// Their middle.
+    at: Tick,
+    mark: Option<Key>,
+    /// It may be compared with others.
+    compared: bool,
+}
+
+impl Of<'_> {
+    /// Shows a counted series as it is in this reading; `after` is the end of the one
+    /// before.
+    fn show(&self, track: &mut Track, sample: Option<&Sample>, born: Born, after: Tick) {
+        let seen = Seen { start: self.times.0, end: self.times.1, born, after };
+        if self.compared {
+            track.observe(sample, seen, self.mark);
+        } else {
+            track.pass_over(sample, seen, self.mark);
+        }
+    }
+}
+
+/// The life of a series of this process.
+fn born(process: Option<(f64, Option<(Tick, Tick)>)>, created: Option<f64>) -> Born {
+    let restarted = process.and_then(|(_, restarted)| restarted);
+    Born { process: process.map(|(started, _)| started), created, restarted }
+}
+
+/// Times, as disjoint intervals in order.
+#[derive(Debug, Clone)]
+struct Spans(Vec<(Tick, Tick)>);
+
+impl Spans {
+    fn of(times: impl IntoIterator<Item = (Tick, Tick)>) -> Self {
+        let mut times: Vec<_> = times.into_iter().collect();
+        times.sort_unstable();
+        times.dedup_by(|next, last| {
+            let overlaps = next.0 < last.1;
+            if overlaps {
+                last.1 = last.1.max(next.1);
+            }
+            overlaps
+        });
+        Self(times)
+    }
+
+    fn overlap(&self, (start, end): (Tick, Tick)) -> bool {
+        let after = self.0.partition_point(|(_, last)| *last <= start);
+        self.0.get(after).is_some_and(|(first, _)| *first < end)
     }
 }

@@ -1,12 +1,11 @@
 //! What one source did in one phase.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::notes::Odd;
-use super::{History, Key, SourceBook};
-use crate::account::boundary::{Boundaries, sentence};
-use crate::account::delta::{Change, Mark, between};
+use super::{CountedSeries, History, Key, SourceBook};
+use crate::account::boundary::{Boundaries, KINDS, sentence};
+use crate::account::delta::Change;
 use crate::account::elapsed::Elapsed;
 use crate::account::gauge::Span;
 use crate::account::gpu::Energy;
@@ -76,7 +75,11 @@ impl SourceBook {
                         reset: false,
                     };
                     let listed = match &series.history {
-                        History::Counted { marks, .. } => counted(&mut metric, marks, &scope),
+                        History::Counted(track) => {
+                            let (kind, baselines) = (book.kind, &self.baselines);
+                            let of = CountedSeries { name, kind, labels, track, baselines };
+                            counted(&mut metric, of, &scope)
+                        }
                         History::Gauge(gauge) => {
                             let stats = gauge.stats(boundaries.spans(), phase);
                             let born_later =
@@ -152,31 +155,26 @@ fn shared_by(windows: &[Between<Key>], phase: usize) -> &[Between<Key>] {
 }
 
 /// Fills in the delta of a counted series.
-fn counted(
-    metric: &mut ServerMetric,
-    marks: &BTreeMap<Key, Arc<Mark>>,
-    scope: &Scope<'_>,
-) -> Listed {
+fn counted(metric: &mut ServerMetric, series: CountedSeries<'_>, scope: &Scope<'_>) -> Listed {
     metric.delta = Maybe::Unknown;
     if let Some(why) = &scope.refused {
         metric.reason = Some(why.clone());
         return Listed::Yes;
     }
-    let start = marks.get(&(scope.phase, BaselineKind::Start));
-    let Some(end) = marks.get(&(scope.phase, BaselineKind::End)) else {
-        if start.is_none() {
+    let [start, end] = KINDS.map(|kind| (scope.phase, kind));
+    let Some(change) = series.between(start, end) else {
+        if !series.is_at(start) {
             return Listed::No;
         }
         metric.reason = Some("it was there at START and not at END".to_owned());
         return Listed::Gone;
     };
-    let change = between(start.map(|m| &**m), end);
     match change.delta(scope.elapsed) {
         Ok(delta) => metric.delta = Maybe::Known(delta),
         Err(why) => metric.reason = Some(why),
     }
     metric.reset = change.reset;
-    if let Some((own, shared)) = apart(&change, marks, scope) {
+    if let Some((own, shared)) = apart(&change, series, scope) {
         (metric.own, metric.shared) = (Some(own), Some(shared));
     }
     match (change.why_reset(), &metric.reason) {
@@ -189,22 +187,16 @@ fn counted(
 /// What of a change lies in windows of the phase alone, and what in shared
 /// ones; `None` where it shares none, or where the two are not all of it (its
 /// readings have no order).
-fn apart(
-    change: &Change,
-    marks: &BTreeMap<Key, Arc<Mark>>,
-    scope: &Scope<'_>,
-) -> Option<(Moved, Moved)> {
+fn apart(change: &Change, series: CountedSeries<'_>, scope: &Scope<'_>) -> Option<(Moved, Moved)> {
     if scope.windows.is_empty() {
         return None;
     }
     let (mut own, mut shared) = (change.nothing(), change.nothing());
     for window in scope.windows {
-        let last = marks.get(&window.last);
-        let first = marks.get(&window.first);
-        let part = match (first, last) {
-            (None, None) => continue,
-            (first, Some(last)) => between(first.map(|m| &**m), last),
-            (Some(_), None) => return None,
+        let part = match series.between(window.first, window.last) {
+            Some(part) => part,
+            None if series.is_at(window.first) => return None,
+            None => continue,
         };
         let side = if window.phases == [scope.phase] { &mut own } else { &mut shared };
         *side = side.plus(&part)?;

@@ -17,9 +17,6 @@ pub(super) const START_TIME: &str = "process_start_time_seconds";
 #[derive(Debug, Clone, Default)]
 pub(super) struct Processes {
     now: BTreeMap<BTreeMap<String, String>, Process>,
-    /// Of the latest reading: the start of a process that is no more and had begun
-    /// to answer before its successor did.
-    older: BTreeMap<BTreeMap<String, String>, f64>,
     /// One was seen to start again.
     restarted: bool,
     /// An older process answered after a newer one: when, in words.
@@ -28,6 +25,10 @@ pub(super) struct Processes {
 
 #[derive(Debug, Clone, Copy)]
 struct Process {
+    /// The start of the one that the latest reading is of.
+    latest: f64,
+    /// The start of the one that answered the latest reading that overlaps none before,
+    /// and when that was complete.
     started: f64,
     seen: Tick,
     /// It was started again: the ends of the readings before and after.
@@ -36,31 +37,36 @@ struct Process {
 
 impl Processes {
     /// Takes in a reading taken in `[start, end]`; the one before it was complete
-    /// at `before`.
+    /// at `before`. Only one that is `compared` says which process came first.
     pub(super) fn observe(
         &mut self,
         families: &[Family],
         (start, end): (Tick, Tick),
         before: Tick,
+        compared: bool,
     ) {
         let all = families.iter().filter(|f| f.name == START_TIME).flat_map(|f| &f.series);
-        self.older.clear();
         for series in all {
             let Value::Value(started) = series.value else { continue };
             if !started.is_finite() {
                 continue;
             }
-            let mut fresh = Process { started, seen: end, restarted: None };
+            let fresh = Process { latest: started, started, seen: end, restarted: None };
             let Some(process) = self.now.get_mut(&series.labels) else {
                 self.now.insert(series.labels.clone(), fresh);
                 continue;
             };
+            process.latest = started;
+            if !compared || start < process.seen {
+                continue;
+            }
             let by = started - process.started;
-            fresh.restarted = process.restarted;
+            let mut restarted = process.restarted;
             if by > SAME_START_S {
                 self.restarted = true;
-                fresh.restarted = Some((before.max(process.seen).min(end), end));
-            } else if by < -SAME_START_S && start >= process.seen {
+                let before = Some(before).filter(|before| *before <= start);
+                restarted = Some((before.unwrap_or_default().max(process.seen), end));
+            } else if by < -SAME_START_S {
                 // Time does not go back: the older one still answers.
                 let said = format!(
                     "the process that answered by {} started {:.1} s before the one that answered \
@@ -71,11 +77,7 @@ impl Processes {
                 );
                 self.several.get_or_insert(said);
             }
-            if by > -SAME_START_S || start >= process.seen {
-                *process = fresh;
-            } else {
-                self.older.insert(series.labels.clone(), started);
-            }
+            *process = Process { restarted, ..fresh };
         }
     }
 
@@ -90,9 +92,9 @@ impl Processes {
             wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
         };
         let of = self.now.iter().filter(|(wanted, _)| has(wanted));
-        let (wanted, process) = of.max_by_key(|(wanted, _)| wanted.len())?;
-        let older = self.older.get(wanted).map(|started| (*started, None));
-        Some(older.unwrap_or((process.started, process.restarted)))
+        let (_, process) = of.max_by_key(|(wanted, _)| wanted.len())?;
+        let is_known = (process.latest - process.started).abs() <= SAME_START_S;
+        Some((process.latest, process.restarted.filter(|_| is_known)))
     }
 
     /// How several processes were seen to answer in turn; `None` if they were
@@ -117,7 +119,7 @@ mod tests {
         let series = vec![Series { labels, created: None, value: Value::Value(started) }];
         let kind = FamilyType::Gauge;
         let families = [Family { name: START_TIME.to_owned(), kind, series }];
-        processes.observe(&families, (Tick(at), Tick(at + 5)), Tick::ZERO);
+        processes.observe(&families, (Tick(at), Tick(at + 5)), Tick::ZERO, true);
     }
 
     #[test]
@@ -188,7 +190,10 @@ mod tests {
         read(&mut processes, 0, &[], -100.0);
         read(&mut processes, 10, &[], SAME_START_S);
         read(&mut processes, 8, &[], 0.0);
-        assert_eq!(processes.started(&BTreeMap::new()), Some((0.0, None)));
+        let restarted = Some((Tick(5), Tick(15)));
+        assert_eq!(processes.started(&BTreeMap::new()), Some((0.0, restarted)));
+        read(&mut processes, 9, &[], -100.0);
+        assert_eq!(processes.started(&BTreeMap::new()), Some((-100.0, None)), "the one before");
     }
 
     #[test]

@@ -1,20 +1,32 @@
 use super::*;
 use crate::Tick;
+use crate::account::source::Key;
+use crate::account::track::{Seen, Track};
+use crate::message::BaselineKind;
 use crate::reading::Histogram;
 use proptest::prelude::*;
-use std::sync::Arc;
 
-/// Feeds values one after the other, none overlapping, and marks each.
-fn marks(values: &[f64]) -> Vec<Arc<Mark>> {
+/// The boundary that the reading at this place is for.
+fn key(place: usize) -> Key {
+    (place, BaselineKind::Start)
+}
+
+/// Shows values one after the other, none overlapping, each at a boundary.
+fn follow(values: impl IntoIterator<Item = Option<Value>>) -> Track {
     let mut track = Track::default();
-    let samples = values.iter().filter_map(|v| Sample::single(*v));
-    samples
-        .zip(0_u64..)
-        .map(|(sample, i)| {
-            track.observe(&sample, Tick(10 * i), Tick(10 * i + 5));
-            track.mark(&sample)
-        })
-        .collect()
+    for (place, value) in values.into_iter().enumerate() {
+        let sample = value.as_ref().and_then(|value| Sample::of(value, track.last()));
+        let start = 10 * place as u64;
+        let seen = Seen { start: Tick(start), end: Tick(start + 5), ..Seen::default() };
+        track.observe(sample.as_ref(), seen, Some(key(place)));
+    }
+    track
+}
+
+/// What a counter with these values did from one of its readings to another.
+fn change(values: &[f64], first: usize, last: usize) -> Change {
+    let track = follow(values.iter().map(|value| Some(Value::Value(*value))));
+    track.between(key(first), key(last), true).unwrap()
 }
 
 fn total(change: &Change) -> Option<f64> {
@@ -30,23 +42,13 @@ fn histogram(buckets: &[(&str, f64)], sum: Option<f64>, count: Option<f64>) -> V
 }
 
 fn change_of(start: &Value, end: &Value) -> Change {
-    let mut track = Track::default();
-    let marks: Vec<_> = [start, end]
-        .into_iter()
-        .zip(0_u64..)
-        .map(|(value, i)| {
-            let sample = Sample::of(value, track.last()).unwrap();
-            track.observe(&sample, Tick(10 * i), Tick(10 * i + 5));
-            track.mark(&sample)
-        })
-        .collect();
-    between(Some(&marks[0]), &marks[1])
+    let track = follow([Some(start.clone()), Some(end.clone())]);
+    track.between(key(0), key(1), true).unwrap()
 }
 
 #[test]
 fn a_counters_delta_is_end_less_start_and_its_rate_is_over_the_time_given() {
-    let m = marks(&[3.0, 8.0]);
-    let change = between(Some(&m[0]), &m[1]);
+    let change = change(&[3.0, 8.0], 0, 1);
     let elapsed = |seconds| Some(Elapsed { seconds, error_s: 0.4 });
     let (rate_per_s, error) = (Some(2.5), Some(5.0 / 1.6 - 2.5));
     let delta = Delta::Counter { total: 5.0, rate_per_s, rate_error_per_s: error };
@@ -61,68 +63,42 @@ fn a_counters_delta_is_end_less_start_and_its_rate_is_over_the_time_given() {
 
 #[test]
 fn a_series_born_in_between_counts_from_zero() {
-    let m = marks(&[4.0, 7.0]);
-    assert_eq!(total(&between(None, &m[1])), Some(7.0));
+    let absent = follow([None, Some(Value::Value(4.0)), Some(Value::Value(7.0))]);
+    assert_eq!(total(&absent.between(key(0), key(2), true).unwrap()), Some(7.0));
+    let unknown = follow([Some(Value::Value(4.0)), Some(Value::Value(7.0))]);
+    assert_eq!(total(&unknown.between(key(9), key(1), true).unwrap()), Some(7.0));
 }
 
 #[test]
 fn a_fall_is_a_reset_and_both_sides_are_summed() {
-    let m = marks(&[10.0, 15.0, 2.0, 4.0]);
-    let change = between(Some(&m[0]), &m[3]);
+    let change = change(&[10.0, 15.0, 2.0, 4.0], 0, 3);
     assert!(change.reset);
-    assert_eq!(change.fall, Some((15.0, 2.0)));
+    assert_eq!(change.fall(), Some((15.0, 2.0)));
     assert_eq!(total(&change), Some(5.0 + 4.0));
 }
 
 #[test]
 fn a_reset_is_seen_even_where_the_value_has_grown_past_its_old_one() {
-    let m = marks(&[10.0, 0.0, 12.0]);
-    let change = between(Some(&m[0]), &m[2]);
+    let change = change(&[10.0, 0.0, 12.0], 0, 2);
     assert!(change.reset);
     assert_eq!(total(&change), Some(12.0));
 }
 
 #[test]
 fn a_reset_outside_of_the_two_readings_does_not_count() {
-    let m = marks(&[10.0, 1.0, 6.0, 2.0]);
-    let change = between(Some(&m[1]), &m[2]);
+    let change = change(&[10.0, 1.0, 6.0, 2.0], 1, 2);
     assert!(!change.reset);
     assert_eq!(total(&change), Some(5.0));
 }
 
 #[test]
-fn a_fall_between_overlapping_readings_is_not_a_reset() {
-    let mut track = Track::default();
-    let mut read = |value: f64, start: u64, end: u64| {
-        let sample = Sample::single(value).unwrap();
-        track.observe(&sample, Tick(start), Tick(end));
-        track.mark(&sample)
-    };
-    let start = read(5.0, 0, 10);
-    // A periodic reading, and a boundary's that began while it was under way.
-    read(9.0, 20, 40);
-    let end = read(8.0, 30, 35);
-    let change = between(Some(&start), &end);
-    assert!(!change.reset);
-    assert_eq!(total(&change), Some(3.0));
-    // The larger value stands: a later reading below it is a reset.
-    let later = read(8.5, 50, 60);
-    assert!(between(Some(&end), &later).reset);
-}
-
-#[test]
 fn a_series_that_was_gone_for_a_while_was_set_back() {
-    let mut track = Track::default();
-    let first = Sample::single(5.0).unwrap();
-    track.observe(&first, Tick(0), Tick(1));
-    let start = track.mark(&first);
-    track.vanish((Tick(5), Tick(6)), None);
-    let second = Sample::single(7.0).unwrap();
-    track.observe(&second, Tick(10), Tick(11));
-    let end = track.mark(&second);
-    let change = between(Some(&start), &end);
+    let value = |value| Some(Value::Value(value));
+    let change = follow([value(5.0), None, value(7.0)]).between(key(0), key(2), true).unwrap();
     assert!(change.reset);
     assert_eq!(total(&change), Some(7.0));
+    let how = "was gone for a while between 0.000 s and 0.000 s";
+    assert_eq!(change.why_reset().as_deref(), Some(how));
 }
 
 #[test]
@@ -159,6 +135,7 @@ fn other_buckets_at_end_than_at_start_give_no_delta() {
     let end = histogram(&[("2", 9.0), ("+Inf", 9.0)], None, Some(9.0));
     let change = change_of(&start, &end);
     assert!(change.reset);
+    assert_eq!(change.why_reset().as_deref(), Some("got other buckets"));
     assert!(change.delta(None).is_err());
 }
 
@@ -182,12 +159,6 @@ fn a_part_that_is_not_given_is_not_known() {
     assert_eq!(delta, Ok(Delta::Summary { count: Some(1.0), sum: None, mean: None }));
     assert_eq!(Sample::single(f64::NAN), None);
     assert_eq!(Sample::of(&Value::Summary { sum: None, count: None }, None), None);
-}
-
-#[test]
-fn a_series_that_does_not_move_shares_its_mark() {
-    let m = marks(&[3.0, 3.0]);
-    assert!(Arc::ptr_eq(&m[0], &m[1]));
 }
 
 #[test]
@@ -218,17 +189,8 @@ fn a_histogram_whose_buckets_disagree_is_not_repaired() {
 #[test]
 fn a_histogram_that_disagrees_in_a_periodic_reading_is_passed_over() {
     let read = |low: f64, all: f64| histogram(&[("1", low), ("+Inf", all)], None, Some(all));
-    let mut track = Track::default();
-    let marks: Vec<_> = [read(1.0, 1.0), read(7.0, 3.0), read(4.0, 5.0)]
-        .iter()
-        .zip(0_u64..)
-        .map(|(value, i)| {
-            let sample = Sample::of(value, track.last()).unwrap();
-            track.observe(&sample, Tick(10 * i), Tick(10 * i + 5));
-            track.mark(&sample)
-        })
-        .collect();
-    let change = between(Some(&marks[0]), &marks[2]);
+    let track = follow([read(1.0, 1.0), read(7.0, 3.0), read(4.0, 5.0)].map(Some));
+    let change = track.between(key(0), key(2), true).unwrap();
     assert!(!change.reset);
     assert!(matches!(change.moved(), Ok(Moved::Histogram { count, .. }) if count == 4.0));
 }
@@ -251,8 +213,7 @@ proptest! {
             }
             values.push(value);
         }
-        let m = marks(&values);
-        let change = between(m.first().map(|m| &**m), m.last().unwrap());
+        let change = change(&values, 0, values.len() - 1);
         prop_assert_eq!(change.reset, resets > 0);
         prop_assert_eq!(total(&change), counted.last().copied());
     }
@@ -268,7 +229,7 @@ fn a_bucket_or_a_count_that_falls_is_a_reset_and_a_sum_that_falls_is_none() {
         (of(4.0, 5.0, 8.0), None),
     ] {
         let change = change_of(&start, &end);
-        assert_eq!((change.reset, change.fall), (fall.is_some(), fall));
+        assert_eq!((change.reset, change.fall()), (fall.is_some(), fall));
     }
     let summary = |count, sum| Value::Summary { sum: Some(sum), count: Some(count) };
     assert!(change_of(&summary(5.0, 9.0), &summary(4.0, 9.0)).reset);

@@ -1,31 +1,63 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::account::delta::{Change, between};
 use crate::account::result::Moved;
+use crate::message::BaselineKind::{End, Start};
 
-/// Follows readings that do not overlap, 10 ns apart, of these values and lives.
-fn follow(readings: &[(f64, Option<f64>, Option<f64>)]) -> (Track, Vec<Arc<Mark>>) {
-    let mut track = Track::default();
-    let mut marks = Vec::new();
-    for ((value, process, created), i) in readings.iter().zip(0_u64..) {
-        let sample = Sample::single(*value).unwrap();
-        let born = Born { process: *process, created: *created, restarted: None };
-        let times = (Tick(10 * i), Tick(10 * i + 5));
-        track.observe_of(&sample, times, born, Tick((10 * i).saturating_sub(5)));
-        marks.push(track.mark(&sample));
+/// Shows readings to a track, each at a boundary of its own.
+#[derive(Default)]
+struct Shown {
+    track: Track,
+    ends: Vec<(u64, u64)>,
+}
+
+impl Shown {
+    fn show(&mut self, value: Option<f64>, times: (u64, u64), born: Born) -> usize {
+        let sample = value.and_then(Sample::single);
+        let (start, end) = (Tick(times.0), Tick(times.1));
+        let seen = Seen { start, end, born, after: Tick::ZERO };
+        self.track.observe(sample.as_ref(), seen, Some((self.ends.len(), Start)));
+        self.ends.push(times);
+        self.ends.len() - 1
     }
-    (track, marks)
+
+    fn read(&mut self, value: f64, start: u64, end: u64) -> usize {
+        self.show(Some(value), (start, end), Born::default())
+    }
+
+    fn of(&mut self, process: f64, value: Option<f64>, start: u64, end: u64) -> usize {
+        self.show(value, (start, end), Born { process: Some(process), ..Born::default() })
+    }
+
+    fn change(&self, first: usize, last: usize) -> Change {
+        let in_order = self.ends[first].1 <= self.ends[last].0;
+        self.track.between((first, Start), (last, Start), in_order).unwrap()
+    }
+
+    /// Whether it was reset, and by how much it moved.
+    fn moved(&self, first: usize, last: usize) -> (bool, Option<f64>) {
+        let change = self.change(first, last);
+        (change.reset, total(&change))
+    }
 }
 
 fn total(change: &Change) -> Option<f64> {
     change.moved().ok().as_ref().and_then(Moved::amount)
 }
 
+/// Readings that do not overlap, 10 ns apart, of these values and lives.
+fn follow(readings: &[(f64, Option<f64>, Option<f64>)]) -> Shown {
+    let mut shown = Shown::default();
+    for ((value, process, created), i) in readings.iter().zip(0_u64..) {
+        let born = Born { process: *process, created: *created, restarted: None };
+        shown.show(Some(*value), (10 * i, 10 * i + 5), born);
+    }
+    shown
+}
+
 #[test]
 fn a_process_that_was_started_again_is_a_reset_even_where_the_value_is_larger() {
-    let (_, m) = follow(&[(10.0, Some(100.0), None), (12.0, Some(160.0), None)]);
-    let change = between(Some(&m[0]), &m[1]);
+    let change = follow(&[(10.0, Some(100.0), None), (12.0, Some(160.0), None)]).change(0, 1);
     assert!(change.reset);
     assert_eq!(total(&change), Some(12.0), "counted from 0 by the new process");
     let how = change.why_reset().unwrap();
@@ -34,226 +66,316 @@ fn a_process_that_was_started_again_is_a_reset_even_where_the_value_is_larger() 
 
 #[test]
 fn a_series_that_was_created_again_is_a_reset() {
-    let (_, m) = follow(&[
+    let shown = follow(&[
         (10.0, Some(100.0), Some(1.0)),
         (13.0, Some(100.0), Some(1.0)),
         (4.0, Some(100.0), Some(50.0)),
         (20.0, Some(100.0), Some(50.0)),
     ]);
-    let change = between(Some(&m[0]), &m[3]);
-    assert_eq!((change.reset, total(&change)), (true, Some(3.0 + 20.0)));
-    assert_eq!(change.why_reset().unwrap(), "was created again between 0.000 s and 0.000 s");
-    assert!(!between(Some(&m[2]), &m[3]).reset);
+    assert_eq!(shown.moved(0, 3), (true, Some(3.0 + 20.0)));
+    let how = shown.change(0, 3).why_reset().unwrap();
+    assert_eq!(how, "was created again between 0.000 s and 0.000 s");
+    assert!(!shown.change(2, 3).reset);
 }
 
 #[test]
 fn a_life_that_is_not_said_is_no_other_life() {
-    let (_, m) = follow(&[
+    let shown = follow(&[
         (1.0, Some(100.0), Some(1.0)),
         (2.0, None, None),
         (3.0, Some(100.0), Some(1.0)),
         (4.0, Some(100.02), Some(1.0)),
     ]);
-    assert!(!between(Some(&m[0]), &m[3]).reset);
+    assert!(!shown.change(0, 3).reset);
+    let shown = follow(&[(1.0, Some(100.0), None), (2.0, None, None), (3.0, Some(200.0), None)]);
+    assert!(!shown.change(0, 1).reset);
+    assert!(shown.change(0, 2).reset, "what was said is remembered");
 }
 
 #[test]
 fn a_restart_between_the_same_readings_as_nothing_else_is_dated_by_them() {
     let mut track = Track::default();
     let ms = Tick::from_millis;
-    let mut read = |value: f64, at: u64, after: u64| {
-        let sample = Sample::single(value).unwrap();
-        track.observe_of(&sample, (ms(at), ms(at + 10)), Born::default(), ms(after));
-        track.mark(&sample)
+    let mut read = |value: f64, at: u64, after: u64, key| {
+        let seen =
+            Seen { start: ms(at), end: ms(at + 10), after: ms(after), born: Born::default() };
+        track.observe(Sample::single(value).as_ref(), seen, Some((0, key)));
     };
-    let start = read(5.0, 1000, 0);
+    read(5.0, 1000, 0, Start);
     // Readings that the writer left the series out of came until 4010 ms.
-    let end = read(2.0, 5000, 4010);
-    let change = between(Some(&start), &end);
-    assert_eq!(change.why_reset().unwrap(), "fell from 5 to 2 between 4.010 s and 5.010 s");
+    read(2.0, 5000, 4010, End);
+    let how = |track: &Track| track.between((0, Start), (0, End), true).unwrap().why_reset();
+    let said = "fell from 5 to 2 between 4.010 s and 5.010 s";
+    assert_eq!(how(&track).as_deref(), Some(said));
+    // One that overlaps this one does not date it.
+    let mut read = |value: f64, at: u64, after: u64, key| {
+        let seen =
+            Seen { start: ms(at), end: ms(at + 10), after: ms(after), born: Born::default() };
+        track.observe(Sample::single(value).as_ref(), seen, Some((0, key)));
+    };
+    read(1.0, 6000, 6005, End);
+    let said = "fell from 2 to 1 between 5.010 s and 6.010 s";
+    assert_eq!(how(&track).as_deref(), Some(said));
 }
 
 #[test]
 fn a_slow_reading_of_the_process_before_does_not_count() {
-    let mut track = Track::default();
-    let mut read = |value: f64, start: u64, end: u64, process: f64| {
-        let sample = Sample::single(value).unwrap();
-        let born = Born { process: Some(process), ..Born::default() };
-        track.observe_of(&sample, (Tick(start), Tick(end)), born, Tick::ZERO);
-        track.mark(&sample)
-    };
-    let before = read(50.0, 0, 5, 100.0);
-    read(3.0, 40, 50, 200.0);
-    let slow = read(55.0, 30, 60, 100.0);
-    let after = read(4.0, 70, 75, 200.0);
-    let change = between(Some(&before), &after);
-    assert_eq!((change.reset, total(&change)), (true, Some(4.0)));
+    let mut shown = Shown::default();
+    let before = shown.of(100.0, Some(50.0), 0, 5);
+    shown.of(200.0, Some(3.0), 40, 50);
+    let slow = shown.of(100.0, Some(55.0), 30, 60);
+    let after = shown.of(200.0, Some(4.0), 70, 75);
+    let later = shown.of(200.0, Some(70.0), 80, 85);
+    assert_eq!(shown.moved(before, after), (true, Some(4.0)));
     // It stands for the process before, also where a boundary asked for it.
-    let change = between(Some(&before), &slow);
-    assert_eq!((change.reset, total(&change)), (false, Some(5.0)));
-    let change = between(Some(&slow), &read(70.0, 80, 85, 200.0));
-    assert_eq!((change.reset, total(&change)), (true, Some(70.0 - 3.0)));
+    assert_eq!(shown.moved(before, slow), (false, Some(5.0)));
+    assert_eq!(shown.moved(slow, later), (true, Some(70.0)));
 }
 
 #[test]
-fn after_a_reset_the_smaller_of_two_overlapping_readings_counts_for_its_own_boundary() {
-    let mut track = Track::default();
-    let mut read = |value: f64, start: u64, end: u64| {
-        let sample = Sample::single(value).unwrap();
-        track.observe(&sample, Tick(start), Tick(end));
-        track.mark(&sample)
-    };
-    let start = read(50.0, 0, 5);
-    read(1.0, 10, 15);
-    let newer = read(7.0, 30, 40);
-    let older = read(4.0, 20, 45);
-    let change = between(Some(&start), &older);
-    assert_eq!((change.reset, total(&change)), (true, Some(4.0)));
-    assert_eq!(total(&between(Some(&start), &newer)), Some(7.0));
-    let later = read(9.0, 50, 55);
-    assert_eq!(total(&between(Some(&older), &later)), Some(5.0));
-    // Whether 7 came after 4 is not known, once it has fallen: a lower bound.
-    assert_eq!(total(&between(Some(&older), &read(1.0, 60, 65))), Some(3.0));
+fn a_fall_between_overlapping_readings_is_not_a_reset() {
+    let mut shown = Shown::default();
+    let start = shown.read(5.0, 0, 10);
+    // A periodic reading, and a boundary's that began while it was under way.
+    shown.read(9.0, 20, 40);
+    let end = shown.read(8.0, 30, 50);
+    assert_eq!(shown.moved(start, end), (false, Some(3.0)));
+    let later = shown.read(8.5, 60, 70);
+    assert_eq!(shown.moved(end, later), (false, Some(0.5)));
+    assert_eq!(shown.moved(start, later), (true, Some(4.0 + 8.5)), "it fell from 9");
+}
+
+#[test]
+fn after_a_reset_each_of_two_overlapping_readings_counts_for_its_own_boundary() {
+    let mut shown = Shown::default();
+    let start = shown.read(50.0, 0, 5);
+    shown.read(1.0, 10, 15);
+    let newer = shown.read(7.0, 30, 40);
+    let older = shown.read(4.0, 20, 45);
+    let later = shown.read(9.0, 50, 55);
+    let fallen = shown.read(1.0, 60, 65);
+    assert_eq!(shown.moved(start, older), (true, Some(4.0)));
+    assert_eq!(shown.moved(start, newer), (true, Some(7.0)));
+    assert_eq!(shown.moved(older, later), (false, Some(5.0)));
+    assert_eq!(shown.moved(older, fallen), (true, Some(5.0 + 1.0)));
 }
 
 #[test]
 fn what_a_slow_reading_shows_from_before_a_fall_is_not_counted_after_it() {
-    let mut track = Track::default();
-    let mut read = |value: f64, start: u64, end: u64| {
-        let sample = Sample::single(value).unwrap();
-        track.observe(&sample, Tick(start), Tick(end));
-        track.mark(&sample)
-    };
-    let start = read(4.0, 0, 5);
-    read(0.0, 20, 30);
-    read(4.0, 15, 40);
-    read(1.0, 50, 60);
-    let change = between(Some(&start), &read(2.0, 70, 80));
-    assert_eq!((change.reset, total(&change)), (true, Some(2.0)));
+    let mut shown = Shown::default();
+    let start = shown.read(4.0, 0, 5);
+    shown.read(0.0, 20, 30);
+    let slow = shown.read(4.0, 15, 40);
+    shown.read(1.0, 50, 60);
+    let end = shown.read(2.0, 70, 80);
+    assert_eq!(shown.moved(start, end), (true, Some(2.0)));
+    assert_eq!(shown.moved(start, slow), (false, Some(0.0)));
+    assert_eq!(shown.moved(slow, end), (true, Some(2.0)));
 }
 
 #[test]
 fn a_series_that_an_overlapping_reading_lacks_was_not_gone() {
-    let mut track = Track::default();
-    let sample = |value| Sample::single(value).unwrap();
-    track.observe(&sample(4.0), Tick(0), Tick(20));
-    let start = track.mark(&sample(4.0));
-    track.vanish((Tick(15), Tick(28)), None);
-    track.observe(&sample(6.0), Tick(30), Tick(40));
-    let change = between(Some(&start), &track.mark(&sample(6.0)));
-    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
+    let mut shown = Shown::default();
+    let start = shown.read(4.0, 0, 20);
+    shown.show(None, (15, 28), Born::default());
+    let end = shown.read(6.0, 30, 40);
+    assert_eq!(shown.moved(start, end), (false, Some(2.0)));
 }
 
 #[test]
-fn a_series_that_a_later_process_lacks_is_gone_also_where_readings_overlap() {
-    let sample = |value| Sample::single(value).unwrap();
-    let of = |process| Born { process: Some(process), ..Born::default() };
-    // The reading without it is of this process; what counts by the end.
-    for (process, counted) in [(900.0, 9.0), (1_000.0, 9.0), (1_020.0, 3.0)] {
-        let mut track = Track::default();
-        track.observe_of(&sample(6.0), (Tick(0), Tick(20)), of(1_000.0), Tick::ZERO);
-        track.vanish((Tick(15), Tick(25)), Some(process));
-        track.observe_of(&sample(3.0), (Tick(18), Tick(30)), of(1_020.0), Tick(25));
-        let change = between(None, &track.mark(&sample(3.0)));
-        assert_eq!(total(&change), Some(counted), "process {process}");
+fn a_reading_that_lacks_a_series_counts_from_nothing_whatever_it_overlaps() {
+    // Before it, or in it, the series was set back; or it was not there yet.
+    for before in [Some((0, 10)), None] {
+        let mut shown = Shown::default();
+        if let Some((start, end)) = before {
+            shown.read(20.0, start, end);
+        }
+        let high = shown.read(24.0, 11, 30);
+        let lacks = shown.show(None, (20, 40), Born::default());
+        let end = shown.read(27.0, 50, 60);
+        assert_eq!(shown.moved(lacks, end), (false, Some(27.0)));
+        assert_eq!(shown.moved(high, end), (false, Some(3.0)));
     }
 }
 
 #[test]
-fn a_reading_of_the_process_before_is_none_of_a_new_life_where_a_later_process_lacks_the_series() {
-    let sample = |value| Sample::single(value).unwrap();
-    let of = |process| Born { process: Some(process), ..Born::default() };
-    let mut track = Track::default();
-    track.observe_of(&sample(3.0), (Tick(0), Tick(10)), of(1_000.0), Tick::ZERO);
-    let start = track.mark(&sample(3.0));
-    track.vanish((Tick(25), Tick(30)), Some(1_020.0));
-    track.observe_of(&sample(5.0), (Tick(20), Tick(40)), of(1_000.0), Tick(30));
-    let end = track.mark(&sample(5.0));
-    let change = between(Some(&start), &end);
-    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
-    track.observe_of(&sample(1.0), (Tick(50), Tick(60)), of(1_020.0), Tick(40));
-    let change = between(Some(&end), &track.mark(&sample(1.0)));
-    assert_eq!((change.reset, total(&change)), (true, Some(1.0)));
+fn a_series_that_first_came_up_in_a_reading_that_overlaps_a_boundarys_counts_from_nothing_there() {
+    let mut shown = Shown::default();
+    shown.track.lacked((9, Start), Tick(20), false);
+    let first = shown.read(24.0, 10, 30);
+    assert_eq!(
+        shown.track.between((9, Start), (first, Start), false).as_ref().and_then(total),
+        Some(24.0)
+    );
+    let fallen = shown.read(2.0, 40, 50);
+    let end = shown.read(3.0, 60, 70);
+    let change = |last| shown.track.between((9, Start), (last, Start), true).unwrap();
+    assert_eq!((change(fallen).reset, total(&change(fallen))), (false, Some(2.0)));
+    assert_eq!((change(end).reset, total(&change(end))), (false, Some(3.0)));
 }
 
 #[test]
-fn a_series_that_was_there_before_and_is_lacking_was_set_back_also_where_a_reading_overlaps() {
-    let sample = |value| Sample::single(value).unwrap();
-    // Seen before the reading that lacks it: it was set back.
+fn a_series_that_first_came_up_in_a_process_that_was_started_again_was_reset() {
     let mut track = Track::default();
-    track.observe(&sample(20.0), Tick(0), Tick(10));
-    track.observe(&sample(24.0), Tick(11), Tick(30));
-    track.vanish((Tick(20), Tick(40)), None);
-    track.observe(&sample(3.0), Tick(50), Tick(60));
-    assert_eq!(total(&between(None, &track.mark(&sample(3.0)))), Some(3.0));
-    // Seen by nothing but a reading that overlaps it: that may have come later.
-    let mut track = Track::default();
-    track.observe(&sample(24.0), Tick(11), Tick(30));
-    track.vanish((Tick(20), Tick(40)), None);
-    track.observe(&sample(27.0), Tick(50), Tick(60));
-    assert_eq!(total(&between(None, &track.mark(&sample(27.0)))), Some(27.0));
+    track.lacked((0, Start), Tick(5), true);
+    let restarted = Some((Tick::from_millis(10), Tick::from_millis(20)));
+    let born = Born { process: Some(200.0), created: None, restarted };
+    let seen = Seen { start: Tick(30), end: Tick(40), born, after: Tick::ZERO };
+    track.observe(Sample::single(7.0).as_ref(), seen, Some((0, End)));
+    let change = track.between((0, Start), (0, End), true).unwrap();
+    assert_eq!((change.reset, total(&change)), (true, Some(7.0)));
+    let how = "began anew in a process that was started again between 0.010 s and 0.020 s";
+    assert_eq!(change.why_reset().as_deref(), Some(how));
+    assert!(!track.between((1, Start), (0, End), true).unwrap().reset, "since then it was not");
 }
 
 #[test]
-fn a_fall_is_seen_by_the_first_reading_that_began_after_the_one_that_stands() {
+fn a_later_process_that_lacks_a_series_ends_its_life() {
+    for (process, reset) in [(1_000.0, false), (1_020.0, true)] {
+        let mut shown = Shown::default();
+        let start = shown.of(1_000.0, Some(6.0), 0, 20);
+        let lacks = shown.of(process, None, 25, 30);
+        let end = shown.of(1_020.0, Some(3.0), 40, 50);
+        assert_eq!(shown.moved(start, end), (true, Some(3.0)), "process {process}");
+        assert_eq!(shown.moved(lacks, end), (!reset, Some(3.0)), "process {process}");
+    }
+}
+
+#[test]
+fn a_fall_is_seen_by_the_first_reading_that_overlaps_no_other() {
+    let mut shown = Shown::default();
+    shown.read(6.0, 0, 20);
+    let slow = shown.read(1.0, 15, 40);
+    let start = shown.read(1.0, 30, 50);
+    let end = shown.read(3.0, 60, 70);
+    assert_eq!(shown.moved(start, end), (false, Some(2.0)));
+    assert_eq!(shown.moved(slow, end), (false, Some(2.0)));
+}
+
+#[test]
+fn two_readings_that_overlap_have_no_fall() {
+    let mut shown = Shown::default();
+    let a = shown.read(6.0, 0, 20);
+    let b = shown.read(4.0, 10, 30);
+    let change = shown.change(a, b);
+    assert!(!change.reset && !change.torn);
+    let why = "its readings at the two ends overlapped, and which was first is not known";
+    assert_eq!(change.moved().unwrap_err(), why);
+    assert_eq!(shown.moved(b, a), (false, Some(2.0)), "by what was counted between them at least");
+}
+
+#[test]
+fn a_reading_that_overlaps_more_than_is_remembered_tells_of_a_reset_that_came_before_it() {
+    // Of five short readings the first four are forgotten when a long one is complete.
+    for (third, reset) in [(2.0, true), (13.0, false)] {
+        let mut shown = Shown::default();
+        let start = shown.read(10.0, 0, 5);
+        for (value, at) in [(11.0, 10), (12.0, 20), (third, 30), (14.0, 40), (15.0, 50)] {
+            shown.read(value, at, at + 5);
+        }
+        let long = shown.read(14.5, 8, 60);
+        assert_eq!(shown.moved(start, long), (reset, Some(4.5)));
+    }
+}
+
+#[test]
+fn what_a_reading_that_is_passed_over_showed_can_be_shown_again() {
     let mut track = Track::default();
-    let mut read = |value: f64, start: u64, end: u64| {
-        let sample = Sample::single(value).unwrap();
-        track.observe(&sample, Tick(start), Tick(end));
-        track.mark(&sample)
-    };
-    read(6.0, 0, 20);
-    read(1.0, 15, 40);
-    // It overlaps the one before, and not the one whose value stands.
-    let start = read(1.0, 30, 50);
-    let end = read(3.0, 60, 70);
-    let change = between(Some(&start), &end);
-    assert_eq!((change.reset, total(&change)), (false, Some(2.0)));
+    let seen = |start, end| Seen { start: Tick(start), end: Tick(end), ..Seen::default() };
+    let sample = |value| Sample::single(value).unwrap();
+    track.observe(Some(&sample(40.0)), seen(0, 5), Some((0, Start)));
+    track.pass_over(Some(&sample(3.0)), seen(10, 15), None);
+    let (shown, born) = track.unchained().unwrap();
+    let shown = shown.cloned();
+    track.observe(shown.as_ref(), Seen { born, ..seen(20, 25) }, None);
+    assert_eq!(track.unchained(), None);
+    track.observe(Some(&sample(45.0)), seen(30, 35), Some((0, End)));
+    let change = track.between((0, Start), (0, End), true).unwrap();
+    assert_eq!((change.reset, total(&change)), (true, Some(45.0)));
+}
+
+#[test]
+fn a_series_that_does_not_move_shares_its_mark() {
+    let mut shown = Shown::default();
+    let marks = [(3.0, 0), (3.0, 10), (4.0, 20)].map(|(v, at)| shown.read(v, at, at + 5));
+    let mark = |n: usize| shown.track.marks.get(&(marks[n], Start)).unwrap();
+    assert!(Arc::ptr_eq(mark(0), mark(1)));
+    assert!(!Arc::ptr_eq(mark(1), mark(2)));
+    assert_eq!(shown.track.links.len(), 2);
 }
 
 #[test]
 fn processes_that_answer_in_turn_are_told_from_one_that_is_started_again() {
     let values = |values: &[f64]| {
         let readings: Vec<_> = values.iter().map(|v| (*v, None, None)).collect();
-        follow(&readings).0.alternates()
+        follow(&readings).track.alternates()
     };
     assert!(values(&[100.0, 50.0, 101.0, 51.0]));
     assert!(values(&[100.0, 50.0, 200.0, 101.0, 50.0, 201.0, 102.0, 52.0]), "three of them");
     assert!(!values(&[100.0, 0.0, 40.0, 0.0, 60.0]), "restarts leave nothing");
     assert!(!values(&[100.0, 3.0, 40.0, 2.0, 60.0, 1.0]));
     assert!(!values(&[1.0, 2.0, 3.0]));
+    assert!(!values(&[5.0, 0.0, 6.0, 0.0, 7.0, 0.0]));
+}
+
+#[test]
+fn a_series_counts_once_it_was_above_zero_or_began_anew() {
+    let counts = |readings: &[(f64, Option<f64>, Option<f64>)]| follow(readings).track.counts();
+    assert!(!counts(&[]) && !counts(&[(0.0, None, None), (0.0, None, None)]));
+    assert!(counts(&[(3.0, None, None)]));
+    assert!(counts(&[(0.0, Some(100.0), None), (0.0, Some(160.0), None)]));
+}
+
+/// A server that counts and is set back now and then, read over and over without
+/// waiting for the answer before: each reading has the value of some moment in it.
+fn readings(steps: Vec<(u64, u64, u32, bool)>) -> (Vec<(u64, u64, f64, usize)>, Vec<(f64, u32)>) {
+    // What was counted, and how often it was set back, after each step.
+    let (mut now, mut value, mut counted, mut resets) = (0, 0.0, 0.0, 0);
+    let (mut readings, mut truth) = (Vec::new(), Vec::new());
+    for (step, (wait, width, more, is_reset)) in steps.into_iter().enumerate() {
+        now += wait + 1;
+        if is_reset {
+            (value, resets) = (0.0, resets + 1);
+        }
+        value += f64::from(more);
+        counted += f64::from(more);
+        truth.push((counted, resets));
+        // Read at `now`, which lies anywhere in the reading.
+        let before = width * u64::from(more % 4) / 4;
+        readings.push((now.saturating_sub(before), now + width - before, value, step));
+    }
+    // Complete in the order of their ends, not in that of their values.
+    readings.sort_by_key(|r| r.1);
+    (readings, truth)
 }
 
 proptest! {
     #[test]
-    fn what_two_overlapping_readings_saw_is_counted_once(
-        steps in proptest::collection::vec((0_u64..8, 1_u64..40, 0_u32..50), 2..24),
+    fn what_two_readings_in_order_show_is_never_more_than_was_counted_and_exact_without_a_reset(
+        steps in proptest::collection::vec((0_u64..8, 0_u64..40, 0_u32..50, 0_u8..8), 2..32),
     ) {
-        // A server that only counts, read over and over without waiting for the
-        // answer before: each reading has the value of some moment within it.
-        let mut readings = Vec::new();
-        let (mut now, mut value) = (0_u64, 0.0);
-        for (wait, width, more) in steps {
-            now += wait + 1;
-            value += f64::from(more);
-            readings.push((now, now + width, value));
+        let steps = steps.into_iter().map(|(wait, width, more, r)| (wait, width, more, r == 0));
+        let (readings, truth) = readings(steps.collect());
+        let mut shown = Shown::default();
+        for (start, end, value, _) in &readings {
+            shown.read(*value, *start, *end);
         }
-        // Complete in the order of their ends, not in that of their values.
-        readings.sort_by_key(|r| r.1);
-        let mut track = Track::default();
-        let mut marks = Vec::new();
-        for (start, end, value) in &readings {
-            let sample = Sample::single(*value).unwrap();
-            track.observe(&sample, Tick(*start), Tick(*end));
-            marks.push((*start, *end, *value, track.mark(&sample)));
-        }
-        for (i, first) in marks.iter().enumerate() {
-            for last in &marks[i + 1..] {
+        for (i, first) in readings.iter().enumerate() {
+            for (j, last) in readings.iter().enumerate() {
                 // Two that overlap have no order and no delta.
-                if first.1 <= last.0 {
-                    let change = between(Some(&first.3), &last.3);
-                    prop_assert!(!change.reset);
-                    prop_assert_eq!(total(&change), Some(last.2 - first.2));
+                if i == j || first.1 > last.0 {
+                    continue;
+                }
+                let change = shown.change(i, j);
+                let (from, to) = (truth[first.3], truth[last.3]);
+                let right = to.0 - from.0;
+                let said = total(&change).unwrap();
+                prop_assert!(said <= right, "{said} of {right}");
+                if from.1 == to.1 {
+                    prop_assert_eq!(said, right);
+                    // Where it overlaps more than is remembered a reset in that time is told.
+                    let overlapped = readings[..j].iter().filter(|r| r.1 > last.0).count();
+                    prop_assert!(!change.reset || overlapped >= LINKS);
                 }
             }
         }
@@ -261,28 +383,25 @@ proptest! {
 }
 
 #[test]
-fn a_series_counts_once_it_was_above_zero_or_began_anew() {
-    let counts = |readings: &[(f64, Option<f64>, Option<f64>)]| follow(readings).0.counts();
-    assert!(!counts(&[]) && !counts(&[(0.0, None, None), (0.0, None, None)]));
-    assert!(counts(&[(3.0, None, None)]));
-    assert!(counts(&[(0.0, Some(100.0), None), (0.0, Some(160.0), None)]));
-}
-
-#[test]
-fn a_server_that_begins_at_zero_again_and_again_is_one_process() {
-    let values = [5.0, 0.0, 6.0, 0.0, 7.0, 0.0].map(|value| (value, None, None));
-    assert!(!follow(&values).0.alternates());
-}
-
-#[test]
-fn of_two_readings_that_overlapped_each_part_stands_at_its_larger_value() {
+fn parts_that_fall_between_overlapping_readings_stand_each_for_its_own() {
     let sample = |low: f64, all: f64| {
         let buckets = vec![("0.1".to_owned(), low), ("+Inf".to_owned(), all)];
         let histogram = crate::reading::Histogram { buckets, sum: Some(9.0), count: Some(all) };
         Sample::of(&crate::reading::Value::Histogram(histogram), None).unwrap()
     };
     let mut track = Track::default();
-    track.observe(&sample(4.0, 7.0), Tick(0), Tick(10));
-    track.observe(&sample(6.0, 6.0), Tick(5), Tick(15));
-    assert_eq!((track.counted.as_slice(), track.resets), ([6.0, 7.0, 7.0, 9.0].as_slice(), 0));
+    let mut show = |low, all, start, end, place| {
+        let seen = Seen { start: Tick(start), end: Tick(end), ..Seen::default() };
+        track.observe(Some(&sample(low, all)), seen, Some((place, Start)));
+    };
+    show(1.0, 2.0, 0, 5, 0);
+    show(4.0, 7.0, 10, 20, 1);
+    show(3.0, 6.0, 15, 25, 2);
+    show(5.0, 9.0, 30, 35, 3);
+    let count = |first, last| match track.between((first, Start), (last, Start), true) {
+        Some(change) => (change.reset, total(&change)),
+        None => (false, None),
+    };
+    assert_eq!([count(0, 1), count(0, 2)], [(false, Some(5.0)), (false, Some(4.0))]);
+    assert_eq!([count(1, 3), count(2, 3)], [(false, Some(2.0)), (false, Some(3.0))]);
 }

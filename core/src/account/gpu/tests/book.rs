@@ -27,7 +27,7 @@ fn feed(
     kind: Option<BaselineKind>,
 ) {
     let times = (at(ms), at(ms), at(ms));
-    book.observe(spans, sample, times, kind.map(|kind| (0, kind)));
+    book.observe(spans, sample, times, kind.map(|kind| (0, kind)), true);
 }
 
 fn span(start: u64, end: u64) -> Option<Span> {

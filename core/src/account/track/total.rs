@@ -1,0 +1,92 @@
+//! What a series counted from one reading to a later one, and what that adds up to.
+
+use super::anew::{Born, Break, Cause};
+use crate::account::delta::{Layout, Sample};
+
+/// What a series did from one reading to another that began after it was complete.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::account) struct Step {
+    /// What it counted for certain, part by part.
+    pub(in crate::account) add: Vec<f64>,
+    /// How it began to count anew in between.
+    pub(in crate::account) cause: Option<Cause>,
+    /// What the parts are; `None` where it was not there at the end.
+    layout: Option<Layout>,
+}
+
+impl Step {
+    /// From one reading of a series (`None`: it was not there) to another. What began
+    /// anew did so at 0, and so did what was not there.
+    pub(in crate::account) fn between(
+        (from, from_born): (Option<&Sample>, &Born),
+        (to, to_born): (Option<&Sample>, &Born),
+    ) -> Self {
+        let alike = |a: &Sample, b: &Sample| a.layout == b.layout && a.parts.len() == b.parts.len();
+        let seen = match (from, to) {
+            (Some(from), Some(to)) if !alike(from, to) => Some(Cause::OtherBuckets),
+            (Some(from), Some(to)) => {
+                to.fall_from(&from.parts).map(|(from, to)| Cause::Fell(from, to))
+            }
+            (Some(_), None) => Some(Cause::Gone),
+            (None, Some(_) | None) => None,
+        };
+        let other_buckets = seen.filter(|cause| *cause == Cause::OtherBuckets);
+        let cause = other_buckets.or_else(|| to_born.since(from_born)).or(seen);
+        let add = match (from.filter(|_| cause.is_none()), to) {
+            (Some(from), Some(to)) => {
+                to.parts.iter().zip(&from.parts).map(|(b, a)| b - a).collect()
+            }
+            (None, Some(to)) => to.parts.clone(),
+            (Some(_) | None, None) => Vec::new(),
+        };
+        Self { add, cause, layout: to.map(|to| to.layout.clone()) }
+    }
+}
+
+/// What was added up.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(in crate::account) struct Total {
+    /// Part by part, in this life; empty where it was never there.
+    pub(in crate::account) counted: Vec<f64>,
+    /// How often it began anew.
+    pub(in crate::account) resets: i64,
+    /// A life ends where its parts are others.
+    pub(in crate::account) life: u32,
+    /// How it last began anew.
+    pub(in crate::account) broke: Option<Break>,
+    pub(super) layout: Option<Layout>,
+}
+
+impl Total {
+    /// And a step on; `broke` is how it began anew in it.
+    pub(super) fn after(&self, step: &Step, broke: Option<Break>) -> Self {
+        let resets = self.resets + i64::from(step.cause.is_some());
+        let broke = broke.or(self.broke);
+        let other = |new: &Layout| self.layout.as_ref().is_some_and(|old| old != new);
+        let is_new = step.layout.as_ref().is_some_and(other);
+        let base = if is_new { &[][..] } else { &self.counted };
+        let life = self.life + u32::from(is_new);
+        let layout = step.layout.clone().or_else(|| self.layout.clone());
+        Self { counted: sum(base, &step.add, 1.0), resets, life, broke, layout }
+    }
+
+    /// Less a step; `None` if other parts came up in it.
+    pub(super) fn before(&self, step: &Step) -> Option<Self> {
+        if step.cause == Some(Cause::OtherBuckets) {
+            return None;
+        }
+        let resets = self.resets - i64::from(step.cause.is_some());
+        Some(Self { counted: sum(&self.counted, &step.add, -1.0), resets, ..self.clone() })
+    }
+}
+
+/// `a + sign × b`, part by part; what is not there is 0.
+fn sum(a: &[f64], b: &[f64], sign: f64) -> Vec<f64> {
+    let part = |all: &[f64], i: usize| all.get(i).copied().unwrap_or_default();
+    (0..a.len().max(b.len())).map(|i| part(a, i) + sign * part(b, i)).collect()
+}
+
+/// `b - a`, part by part; what is not there is 0.
+pub(in crate::account) fn less(a: &[f64], b: &[f64]) -> Vec<f64> {
+    sum(b, a, -1.0)
+}
