@@ -190,11 +190,14 @@ impl Track {
         self.stand_aside(point, seen, mark);
     }
 
-    /// What the latest reading showed, if it was compared with nothing: readings that
-    /// leave out what has not changed since will not show it again.
+    /// Whether a later reading that leaves out what has not changed since the one before,
+    /// and leaves this series out, shows that it began anew: that one was compared with
+    /// nothing, and the series is as it was there, or gone.
     #[must_use]
-    pub fn unchained(&self) -> Option<(Option<&Sample>, Born)> {
-        self.unchained.as_ref().map(|point| (point.sample.as_ref(), point.born))
+    pub fn is_anew_if_left_out(&self) -> bool {
+        let latest = self.unchained.as_ref().filter(|latest| latest.sample.is_some());
+        let both = self.links.last().zip(latest);
+        both.is_some_and(|(last, latest)| last.point.step_to(latest).cause.is_some())
     }
 
     /// The series was not there at a boundary whose reading was complete at `end`. Its

@@ -252,15 +252,11 @@ impl SourceBook {
         let all = self.families.values_mut().flatten().flat_map(|f| &mut f.series);
         for (labels, series) in all.filter(|(_, series)| series.serial != serial) {
             match &mut series.history {
-                History::Counted(track) if full => {
+                History::Counted(track) if full || track.is_anew_if_left_out() => {
                     let process = self.processes.started(labels);
                     of.show(track, None, born(process, None), self.last_read);
                 }
-                History::Counted(track) => {
-                    // It is as it was in a reading that was compared with nothing.
-                    let Some((sample, born)) = track.unchained() else { continue };
-                    of.show(track, sample.cloned().as_ref(), born, self.last_read);
-                }
+                History::Counted(_) => {}
                 History::Gauge(gauge) if full => gauge.gone(of.spans, of.at),
                 History::Gauge(_) => {}
             }

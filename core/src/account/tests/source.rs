@@ -67,7 +67,10 @@ fn a_counter_that_a_boundary_reading_lacks_was_gone_for_a_while() {
     assert_eq!([there(0, Start), there(0, End), there(1, Start)], [true, false, true]);
     let change = counted.between((0, Start), (1, Start)).unwrap();
     assert!(change.reset);
-    assert_eq!(change.why_reset().as_deref(), Some("was gone for a while between 0.092 s and 1.112 s"));
+    assert_eq!(
+        change.why_reset().as_deref(),
+        Some("was gone for a while between 0.092 s and 1.112 s")
+    );
     assert!(counted.between((0, Start), (0, End)).is_none());
 }
 

@@ -279,19 +279,23 @@ fn a_reading_that_overlaps_more_than_is_remembered_tells_of_a_reset_that_came_be
 }
 
 #[test]
-fn what_a_reading_that_is_passed_over_showed_can_be_shown_again() {
-    let mut track = Track::default();
+fn a_fall_in_a_reading_that_was_passed_over_is_none_until_the_series_is_left_out() {
     let seen = |start, end| Seen { start: Tick(start), end: Tick(end), ..Seen::default() };
     let sample = |value| Sample::single(value).unwrap();
-    track.observe(Some(&sample(40.0)), seen(0, 5), Some((0, Start)));
-    track.pass_over(Some(&sample(3.0)), seen(10, 15), None);
-    let (shown, born) = track.unchained().unwrap();
-    let shown = shown.cloned();
-    track.observe(shown.as_ref(), Seen { born, ..seen(20, 25) }, None);
-    assert_eq!(track.unchained(), None);
-    track.observe(Some(&sample(45.0)), seen(30, 35), Some((0, End)));
-    let change = track.between((0, Start), (0, End), true).unwrap();
-    assert_eq!((change.reset, total(&change)), (true, Some(45.0)));
+    for (passed_over, is_anew) in [(3.0, true), (40.0, false), (42.0, false)] {
+        let mut track = Track::default();
+        track.observe(Some(&sample(40.0)), seen(0, 5), Some((0, Start)));
+        assert!(!track.is_anew_if_left_out());
+        track.pass_over(Some(&sample(passed_over)), seen(10, 15), None);
+        assert_eq!(track.is_anew_if_left_out(), is_anew);
+        if is_anew {
+            track.observe(None, seen(20, 25), None);
+        }
+        track.observe(Some(&sample(45.0)), seen(30, 35), Some((0, End)));
+        let change = track.between((0, Start), (0, End), true).unwrap();
+        let counted = if is_anew { 45.0 } else { 5.0 };
+        assert_eq!((change.reset, total(&change)), (is_anew, Some(counted)));
+    }
 }
 
 #[test]
