@@ -175,7 +175,7 @@ pub(super) fn between(
     let Some(start) = start else {
         // With no break since its birth the value itself is what it counted.
         let reset = reach.resets > 0 || reach.life > 0;
-        let counted = if reset && *link > 0 { &reach.counted } else { &sample.parts };
+        let counted = if reset && link.is_some() { &reach.counted } else { &sample.parts };
         return change(counted.clone(), reset, reach.broke);
     };
     if was.is_some_and(|was| was.layout != sample.layout) {
@@ -184,7 +184,7 @@ pub(super) fn between(
     }
     let step = Step::between((was, start.born()), (Some(sample), end.born()));
     match start.from() {
-        Some((first, from)) if first <= link => {
+        Some((first, from)) if link.is_some_and(|link| first <= link) => {
             if from.life != reach.life {
                 change(reach.counted.clone(), true, reach.broke)
             } else if from.resets != reach.resets {
@@ -197,7 +197,9 @@ pub(super) fn between(
             let why = "its readings at the two ends overlapped, and which was first is not known";
             refused(why.to_owned(), None, false)
         }
-        Some((_, from)) if *link == 0 && step.cause.is_none() && from.resets != reach.resets => {
+        Some((_, from))
+            if link.is_none() && step.cause.is_none() && from.resets != reach.resets =>
+        {
             change(step.add, true, reach.broke)
         }
         Some(_) | None => {

@@ -96,9 +96,9 @@ impl Point {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     point: Point,
-    /// The link of the chain up to which is known what was added up by then (0: none),
-    /// and that.
-    reach: (u32, Total),
+    /// The link of the chain that came before (0: none; `None`: it is forgotten), and what
+    /// was added up by then.
+    reach: (Option<u32>, Total),
     aside: Option<Box<Aside>>,
 }
 
@@ -122,15 +122,18 @@ impl Mark {
         &self.point.born
     }
 
-    /// What was added up by then since the series was first seen, and the link up to
-    /// which the chain went; 0 where it is not known, and the sum is of later.
-    pub(super) fn reach(&self) -> &(u32, Total) {
+    /// What was added up by then since the series was first seen, and the link up to which
+    /// the chain went; `None` where it is forgotten, and the sum is of later.
+    pub(super) fn reach(&self) -> &(Option<u32>, Total) {
         &self.reach
     }
 
     /// What was added up by then, as seen from the link of the chain that came after.
-    pub(super) fn from(&self) -> Option<&(u32, Total)> {
-        self.aside.as_ref().map_or(Some(&self.reach), |aside| aside.from.as_ref())
+    pub(super) fn from(&self) -> Option<(u32, &Total)> {
+        match &self.aside {
+            Some(aside) => aside.from.as_ref().map(|(link, total)| (*link, total)),
+            None => Some((self.reach.0?, &self.reach.1)),
+        }
     }
 
     /// A link of the chain came, with a reading that began at `start`. Whether nothing
@@ -174,7 +177,7 @@ impl Track {
             mark.is_some_and(|mark| !mark.join(link, seen.start))
         });
         if let Some(key) = mark {
-            let reach = (link.number, link.total.clone());
+            let reach = (Some(link.number), link.total.clone());
             let mark = Mark { point: link.point.clone(), reach, aside: None };
             // A series that did not move since its last mark shares it.
             let shared = self.marked.take().filter(|marked| **marked == mark);
@@ -200,13 +203,13 @@ impl Track {
         both.is_some_and(|(last, latest)| last.point.step_to(latest).cause.is_some())
     }
 
-    /// The series was not there at a boundary whose reading was complete at `end`. Its
-    /// first reading overlaps that, or is of a process that was `restarted` since.
-    pub fn lacked(&mut self, key: Key, end: Tick, restarted: bool) {
-        let point = Point { sample: None, born: Born::default() };
-        let before = Total { resets: -1, ..Total::default() };
-        let aside = Aside { end, from: restarted.then_some((1, before)) };
-        let mark = Mark { point, reach: Default::default(), aside: Some(Box::new(aside)) };
+    /// The series, which nothing has shown yet, was not there at a boundary whose reading
+    /// was complete at `end`, and of a process of this life.
+    pub fn lacked(&mut self, key: Key, end: Tick, born: Born) {
+        let aside = Aside { end, from: None };
+        let point = Point { sample: None, born };
+        let reach = (Some(0), Total::default());
+        let mark = Mark { point, reach, aside: Some(Box::new(aside)) };
         self.marks.insert(key, Arc::new(mark));
         self.waiting.push(key);
     }
@@ -254,13 +257,16 @@ impl Track {
         let torn = point.sample.as_ref().is_some_and(|s| s.disagreement().is_some());
         if let Some(key) = mark {
             let before = self.links.iter().rev().find(|link| link.ends.0 <= seen.start);
-            let reach = match before.filter(|_| !torn) {
-                Some(link) => {
+            let reach = match (before.filter(|_| !torn), self.links.first()) {
+                (Some(link), _) => {
                     let step = link.point.step_to(&point);
                     let broke = step.cause.map(|cause| Break { cause, times: None });
-                    (link.number, link.total.after(&step, broke))
+                    (Some(link.number), link.total.after(&step, broke))
                 }
-                None => (0, self.links.last().map(|l| l.total.clone()).unwrap_or_default()),
+                (None, Some(first)) if first.number > 1 => {
+                    (None, self.links.last().map(|l| l.total.clone()).unwrap_or_default())
+                }
+                (None, _) => (Some(0), Total::default()),
             };
             let aside = Some(Box::new(Aside { end: seen.end, from: None }));
             self.marks.insert(key, Arc::new(Mark { point: point.clone(), reach, aside }));

@@ -305,12 +305,9 @@ impl Run<'_> {
         let log = &self.server.log;
         let span = (start.shown.moment, end.shown.moment);
         let is_reset = log.is_reset(process, span.0, span.1);
-        // Where readings overlap, a reset may come to be seen only when a later one is
-        // compared with the value that stands: told of late, and never of nothing.
-        let may_be = log.is_reset(process, Tick::ZERO, end.kept.end);
         let of = |m: &&ServerMetric| m.endpoint == named;
         let told = phase.server_metrics.iter().filter(of).any(|metric| metric.reset);
-        if told && !may_be {
+        if told && !is_reset {
             return Err(format!("phase {} tells of a reset of {named}, and none was", phase.name));
         }
         let flagged = phase.verdict >= Grade::Contaminated;
@@ -331,7 +328,7 @@ impl Run<'_> {
         for what in What::ALL {
             let name = self.name(what);
             let of = || phase.server_metrics.iter().filter(of).filter(|m| m.name == name);
-            let least = is_reset || of().any(|metric| metric.reset);
+            let least = is_reset;
             let Ok(said) = total(of()) else { continue };
             let all: u64 = log.between(process, what, span).map(|c| c.amount(what)).sum();
             let right = all as f64;
@@ -424,11 +421,11 @@ impl Run<'_> {
         for what in What::ALL {
             let name = self.name(what);
             let mut said = 0.0;
-            // Told of late, where readings overlap: whose life the last before it was of
-            // is not known.
             let of = |s: &&SeriesWindows| s.endpoint == named && s.name == name;
             if windows.iter().filter(of).any(|s| s.windows.iter().any(|w| w.reset)) {
-                continue;
+                return Err(format!(
+                    "a window of {name} of {named} tells of a reset, and none was"
+                ));
             }
             for series in windows.iter().filter(of) {
                 let amounts = series.windows.iter().map(|window| {

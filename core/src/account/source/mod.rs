@@ -43,6 +43,8 @@ pub struct SourceBook {
     /// One a phase.
     readings: Vec<Readings>,
     processes: Processes,
+    /// As they were at the boundaries.
+    processes_at: BTreeMap<Key, Processes>,
     busy: Busy,
     taken: Spans,
     /// The end of the latest good reading that overlaps none before it.
@@ -135,6 +137,7 @@ impl SourceBook {
             baselines: BTreeMap::new(),
             readings: vec![Readings::default(); phases],
             processes: Processes::default(),
+            processes_at: BTreeMap::new(),
             busy: Busy::default(),
             taken: Spans::of(taken),
             last_read: Tick::ZERO,
@@ -175,6 +178,9 @@ impl SourceBook {
                 }
                 self.sweep(reading.boundary.is_some(), of);
                 self.watch(spans, times);
+                if let Some(key) = mark {
+                    self.processes_at.insert(key, self.processes.clone());
+                }
                 Ok(times)
             }
             ReadingBody::Gpus(samples) => {
@@ -205,8 +211,16 @@ impl SourceBook {
         let Some(book) = books.get_mut(place) else { return };
         let process = self.processes.started(&series.labels);
         if !book.series.contains_key(&series.labels) {
-            let restarted = process.and_then(|(_, restarted)| restarted);
-            let history = History::new(kind, &self.baselines, of.times.0, restarted);
+            let mut history = History::new(kind);
+            if let History::Counted(track) = &mut history {
+                let read =
+                    self.baselines.iter().filter_map(|(k, r)| Some((*k, r.as_ref().ok()?.1)));
+                for (key, end) in read {
+                    let then = self.processes_at.get(&key);
+                    let then = then.and_then(|then| then.started(&series.labels));
+                    track.lacked(key, end, born(then, None));
+                }
+            }
             let fresh = SeriesBook { first_seen: of.at, serial: 0, history };
             book.series.insert(series.labels.clone(), fresh);
         }
@@ -418,25 +432,10 @@ impl Readings {
 }
 
 impl History {
-    /// Of a series that first came up in a reading that began at `start`, of a process
-    /// that was `restarted` between two readings.
-    fn new(
-        kind: FamilyType,
-        baselines: &BTreeMap<Key, Baseline>,
-        start: Tick,
-        restarted: Option<(Tick, Tick)>,
-    ) -> Self {
+    fn new(kind: FamilyType) -> Self {
         match kind {
             FamilyType::Counter | FamilyType::Histogram | FamilyType::Summary => {
-                let mut track = Box::<Track>::default();
-                for (key, read) in baselines {
-                    let Ok((_, end)) = read else { continue };
-                    let restarted = restarted.is_some_and(|(_, before)| before > *end);
-                    if restarted || *end > start {
-                        track.lacked(*key, *end, restarted);
-                    }
-                }
-                Self::Counted(track)
+                Self::Counted(Box::default())
             }
             FamilyType::Gauge | FamilyType::Untyped => Self::Gauge(Gauge::default()),
         }

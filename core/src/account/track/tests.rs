@@ -201,7 +201,7 @@ fn a_reading_that_lacks_a_series_counts_from_nothing_whatever_it_overlaps() {
 #[test]
 fn a_series_that_first_came_up_in_a_reading_that_overlaps_a_boundarys_counts_from_nothing_there() {
     let mut shown = Shown::default();
-    shown.track.lacked((9, Start), Tick(20), false);
+    shown.track.lacked((9, Start), Tick(20), Born::default());
     let first = shown.read(24.0, 10, 30);
     assert_eq!(
         shown.track.between((9, Start), (first, Start), false).as_ref().and_then(total),
@@ -217,7 +217,9 @@ fn a_series_that_first_came_up_in_a_reading_that_overlaps_a_boundarys_counts_fro
 #[test]
 fn a_series_that_first_came_up_in_a_process_that_was_started_again_was_reset() {
     let mut track = Track::default();
-    track.lacked((0, Start), Tick(5), true);
+    let of = |process| Born { process: Some(process), ..Born::default() };
+    track.lacked((0, Start), Tick(5), of(100.0));
+    track.lacked((1, Start), Tick(25), of(200.0));
     let restarted = Some((Tick::from_millis(10), Tick::from_millis(20)));
     let born = Born { process: Some(200.0), created: None, restarted };
     let seen = Seen { start: Tick(30), end: Tick(40), born, after: Tick::ZERO };
@@ -226,7 +228,7 @@ fn a_series_that_first_came_up_in_a_process_that_was_started_again_was_reset() {
     assert_eq!((change.reset, total(&change)), (true, Some(7.0)));
     let how = "began anew in a process that was started again between 0.010 s and 0.020 s";
     assert_eq!(change.why_reset().as_deref(), Some(how));
-    assert!(!track.between((1, Start), (0, End), true).unwrap().reset, "since then it was not");
+    assert!(!track.between((1, Start), (0, End), true).unwrap().reset, "not since then");
 }
 
 #[test]
