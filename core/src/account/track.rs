@@ -70,11 +70,10 @@ pub struct Track {
 /// Readings of the chain, one after the other, that show the same.
 #[derive(Debug, Clone)]
 struct Link {
-    /// Counts from 1.
-    number: u32,
     point: Point,
-    /// The ends of the first and of the latest of them.
-    ends: (Tick, Tick),
+    /// The first and the latest of them: which of the chain, from 1, and when complete.
+    first: (u32, Tick),
+    latest: (u32, Tick),
     total: Total,
 }
 
@@ -96,8 +95,8 @@ impl Point {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     point: Point,
-    /// The link of the chain that came before (0: none; `None`: it is forgotten), and what
-    /// was added up by then.
+    /// The reading of the chain that came before (0: none; `None`: it is forgotten), and
+    /// what was added up by then.
     reach: (Option<u32>, Total),
     aside: Option<Box<Aside>>,
 }
@@ -106,7 +105,7 @@ pub struct Mark {
 #[derive(Debug, Clone, PartialEq)]
 struct Aside {
     end: Tick,
-    /// The link at which the chain goes on after it, and what was added up by the mark
+    /// The reading with which the chain goes on after it, and what was added up by the mark
     /// as seen from there.
     from: Option<(u32, Total)>,
 }
@@ -122,13 +121,13 @@ impl Mark {
         &self.point.born
     }
 
-    /// What was added up by then since the series was first seen, and the link up to which
-    /// the chain went; `None` where it is forgotten, and the sum is of later.
+    /// What was added up by then since the series was first seen, and the reading up to
+    /// which the chain went; `None` where it is forgotten, and the sum is of later.
     pub(super) fn reach(&self) -> &(Option<u32>, Total) {
         &self.reach
     }
 
-    /// What was added up by then, as seen from the link of the chain that came after.
+    /// What was added up by then, as seen from the reading of the chain that came after.
     pub(super) fn from(&self) -> Option<(u32, &Total)> {
         match &self.aside {
             Some(aside) => aside.from.as_ref().map(|(link, total)| (*link, total)),
@@ -136,8 +135,8 @@ impl Mark {
         }
     }
 
-    /// A link of the chain came, with a reading that began at `start`. Whether nothing
-    /// is waited for any more.
+    /// The chain went on with a reading that began at `start`. Whether nothing is waited for
+    /// any more.
     fn join(&mut self, link: &Link, start: Tick) -> bool {
         let Some(aside) = self.aside.as_mut().filter(|aside| aside.from.is_none()) else {
             return true;
@@ -145,7 +144,7 @@ impl Mark {
         let comes_after = start >= aside.end;
         if comes_after {
             let total = link.total.before(&self.point.step_to(&link.point));
-            aside.from = total.map(|total| (link.number, total));
+            aside.from = total.map(|total| (link.latest.0, total));
         }
         comes_after
     }
@@ -165,7 +164,7 @@ impl Track {
     /// A histogram whose buckets disagree is compared with nothing.
     pub fn observe(&mut self, sample: Option<&Sample>, seen: Seen, mark: Option<Key>) {
         let point = Point { sample: sample.cloned(), born: seen.born };
-        let overlaps = self.links.last().is_some_and(|last| seen.start < last.ends.1);
+        let overlaps = self.links.last().is_some_and(|last| seen.start < last.latest.1);
         if overlaps || point.sample.as_ref().is_some_and(|s| s.disagreement().is_some()) {
             return self.stand_aside(point, seen, mark);
         }
@@ -177,11 +176,13 @@ impl Track {
             mark.is_some_and(|mark| !mark.join(link, seen.start))
         });
         if let Some(key) = mark {
-            let reach = (Some(link.number), link.total.clone());
-            let mark = Mark { point: link.point.clone(), reach, aside: None };
             // A series that did not move since its last mark shares it.
-            let shared = self.marked.take().filter(|marked| **marked == mark);
-            let mark = self.marked.insert(shared.unwrap_or_else(|| Arc::new(mark)));
+            let is_same = |m: &Arc<Mark>| m.point == link.point && m.reach.1 == link.total;
+            let shared = self.marked.take().filter(is_same);
+            let mark = self.marked.insert(shared.unwrap_or_else(|| {
+                let reach = (Some(link.latest.0), link.total.clone());
+                Arc::new(Mark { point: link.point.clone(), reach, aside: None })
+            }));
             self.marks.insert(key, mark.clone());
         }
     }
@@ -223,28 +224,28 @@ impl Track {
                 let restarted = point.born.restarted;
                 let broke = restarted.map(|at| Break { cause: Cause::Restarted, times: Some(at) });
                 let total = Total::default().after(&nothing.step_to(&point), broke);
-                Link { number: 1, point, ends: (seen.end, seen.end), total }
+                Link { point, first: (1, seen.end), latest: (1, seen.end), total }
             }
             Some(last) => {
                 point.born = point.born.or(&last.point.born);
                 let step = last.point.step_to(&point);
+                let reading = (last.latest.0.saturating_add(1), seen.end);
                 if step.cause.is_none() && last.point.sample == point.sample {
-                    (last.point.born, last.ends.1) = (point.born, seen.end);
+                    (last.point.born, last.latest) = (point.born, reading);
                     return;
                 }
                 let broke = step.cause.map(|cause| {
                     // Readings that its writer left it out of say that it was as before.
                     let after = Some(seen.after).filter(|after| *after <= seen.start);
-                    let times = (after.unwrap_or_default().max(last.ends.1), seen.end);
+                    let times = (after.unwrap_or_default().max(last.latest.1), seen.end);
                     let restarted = seen.born.restarted.filter(|_| cause == Cause::Restarted);
                     Break { cause, times: Some(restarted.unwrap_or(times)) }
                 });
                 let total = last.total.after(&step, broke);
-                let number = last.number.saturating_add(1);
                 if let Some((from, to)) = broke.and_then(|broke| broke.fall()) {
                     self.remember(from, to);
                 }
-                Link { number, point, ends: (seen.end, seen.end), total }
+                Link { point, first: reading, latest: reading, total }
             }
         };
         if self.links.len() >= LINKS {
@@ -256,14 +257,16 @@ impl Track {
     fn stand_aside(&mut self, point: Point, seen: Seen, mark: Option<Key>) {
         let torn = point.sample.as_ref().is_some_and(|s| s.disagreement().is_some());
         if let Some(key) = mark {
-            let before = self.links.iter().rev().find(|link| link.ends.0 <= seen.start);
+            let before = self.links.iter().rev().find(|link| link.first.1 <= seen.start);
             let reach = match (before.filter(|_| !torn), self.links.first()) {
                 (Some(link), _) => {
                     let step = link.point.step_to(&point);
                     let broke = step.cause.map(|cause| Break { cause, times: None });
-                    (Some(link.number), link.total.after(&step, broke))
+                    let whole = link.latest.1 <= seen.start;
+                    let reading = if whole { link.latest.0 } else { link.first.0 };
+                    (Some(reading), link.total.after(&step, broke))
                 }
-                (None, Some(first)) if first.number > 1 => {
+                (None, Some(link)) if link.first.0 > 1 => {
                     (None, self.links.last().map(|l| l.total.clone()).unwrap_or_default())
                 }
                 (None, _) => (Some(0), Total::default()),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use super::assemble::Evidence;
 use super::attribution::Attributed;
-use super::boundary::Boundaries;
+use super::boundary::{Boundaries, KINDS};
 use super::result::{Maybe, Reconciliation, ReconciliationStatus, Verdict, Window};
 use super::verdict::Finding;
 use crate::engines::Unit;
@@ -243,15 +243,17 @@ impl Books<'_> {
         names: &[String],
         together: &Line,
     ) -> Line {
-        // One that sent nothing shares nothing.
-        let others = group.iter().filter(|other| **other != index);
-        let by_itself = others.copied().all(|other| self.tally([other]).sent == 0);
+        let own = self.evidence.plan.phases().get(index).map(|p| p.name.as_str());
+        // What a seamless phase sent while its START was read is counted before it.
+        let seamless = self.evidence.plan.phases().get(index).is_some_and(|p| p.seamless);
+        let whole = !seamless || self.tally([index]).sent == 0;
+        let mut others = group.iter().filter(|other| **other != index);
+        let by_itself = whole && others.all(|other| !self.may_be_in(index, *other));
         if let Some(line) = self.unshared(index, measure, by_itself) {
             return line;
         }
         let reach = Reach { boundaries: self.boundaries, attributed: self.attributed, measure };
         let server = reach.between((index, BaselineKind::Start), (index, BaselineKind::End)).ok();
-        let own = self.evidence.plan.phases().get(index).map(|p| p.name.as_str());
         let others = names.iter().filter(|name| Some(name.as_str()) != own);
         let others: Vec<_> = others.map(|name| format!("'{name}'")).collect();
         let outcome = match together.judgement.status {
@@ -273,6 +275,23 @@ impl Books<'_> {
             judgement: Judgement::unknown(reason),
             phases: Vec::new(),
         }
+    }
+
+    /// Whether anything that the phase at `other` sent can be between the readings of the
+    /// one at `index`: not if it sent nothing, or not while those were taken or between
+    /// them.
+    fn may_be_in(&self, index: usize, other: usize) -> bool {
+        let [start, end] = KINDS.map(|kind| {
+            let boundary = self.boundaries.get(index, kind)?;
+            let wait = boundary.wait.map(|wait| (wait.asked, wait.released));
+            let outcome = boundary.outcome.as_ref().map(|o| (o.requested, o.closed));
+            let both = wait.into_iter().chain(outcome);
+            both.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
+        });
+        let load = self.boundaries.spans().get(other).copied().flatten();
+        let apart = load.zip(start).is_some_and(|(load, (asked, _))| load.end <= asked)
+            || load.zip(end).is_some_and(|(load, (_, closed))| load.start >= closed);
+        self.tally([other]).sent > 0 && !apart
     }
 
     /// A phase that shares windows as if it shared none: `by_itself`, or where this
