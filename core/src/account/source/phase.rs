@@ -110,6 +110,10 @@ impl SourceBook {
             let note = sentence(format!("{} cannot be counted: {several}", self.endpoint));
             out.findings.push(Finding::new(Verdict::Contaminated, note));
         }
+        if let Some(why) = unread.as_ref().filter(|_| ends.is_some()) {
+            let note = sentence(format!("{} has no deltas: {why}", self.endpoint));
+            out.findings.push(Finding::new(Verdict::Incomplete, note));
+        }
         out.findings.extend(odd.findings(&self.endpoint, counted));
         self.add_gpus(&mut out, boundaries, phase, unread.as_deref());
         self.note_readings(&mut out.findings, phase);

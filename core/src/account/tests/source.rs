@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::run::{End, Run, Start, URL, counter, family, ms, running_gauge, vllm};
-use crate::account::result::{Maybe, PhaseResult, ServerMetric};
+use crate::account::result::{Maybe, PhaseResult, ServerMetric, Verdict};
 use crate::message::BaselineKind;
 use crate::reading::{Family, FamilyType, ReadingBody, Series, Value};
 
@@ -153,7 +153,11 @@ fn a_phase_says_at_which_of_its_boundaries_there_is_no_reading_and_why() {
     let apart = why(&apart);
     assert!(apart.starts_with("no reading at START: ") && apart.contains("; none at END: "));
     // Readings of 4 ms each: END's began before START's was complete, and when it was.
-    let late = why(&run([Some(100), Some(103)]));
+    let overlapping = run([Some(100), Some(103)]);
+    let phase = overlapping.phase(0);
+    assert_eq!(phase.verdict, Verdict::Incomplete);
+    assert!(phase.notes.iter().any(|n| n.starts_with(&format!("{URL} has no deltas: its START"))));
+    let late = why(&overlapping);
     assert_eq!(late, "its START reading was not complete before its END reading began");
     let touching = metric(&run([Some(99), Some(103)]).phase(0), SUCCESS).unwrap();
     assert_eq!((touching.reason, touching.delta.known().is_some()), (None, true));
