@@ -152,7 +152,12 @@ impl<K: Ord, V> FromIterator<(K, V)> for SmallMap<K, V> {
         let entries = entries.into_iter();
         let mut map = Self::with_capacity(entries.size_hint().0);
         for (key, value) in entries {
-            map.insert(key, value);
+            // Nearly always in order already.
+            if map.entries.last().is_none_or(|(last, _)| *last < key) {
+                map.entries.push((key, value));
+            } else {
+                map.insert(key, value);
+            }
         }
         map
     }
