@@ -272,7 +272,7 @@ impl<'a> World<'a> {
     pub(crate) fn judge(&mut self) -> Result<(), Violation> {
         let ledger = crate::oracle::thorough(self.config).then_some(&mut self.ledger);
         if let Some(oracle) = &self.watch.oracle {
-            let (server, marks) = (self.server.as_deref(), &mut self.watch.observer.marks);
+            let (server, marks) = (self.server.as_deref_mut(), &mut self.watch.observer.marks);
             let machines = (&self.controller, &self.conductor);
             oracle.finish(self.now, machines, ledger, server, marks)?;
         }
