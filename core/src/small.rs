@@ -10,6 +10,9 @@
 /// Up to so many keys are compared one after the other.
 const SCAN: usize = 12;
 
+/// There is room for so many at first: two boundaries of each of a few phases.
+const ROOM: usize = 8;
+
 /// A map in the order of its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SmallMap<K, V> {
@@ -73,6 +76,9 @@ impl<K: Ord, V> SmallMap<K, V> {
                 Some(std::mem::replace(old, value))
             }
             Err(place) => {
+                if self.entries.capacity() == 0 {
+                    self.entries.reserve_exact(ROOM);
+                }
                 self.entries.insert(place, (key, value));
                 None
             }
@@ -152,7 +158,12 @@ impl<K: Ord, V> FromIterator<(K, V)> for SmallMap<K, V> {
         let entries = entries.into_iter();
         let mut map = Self::with_capacity(entries.size_hint().0);
         for (key, value) in entries {
-            map.insert(key, value);
+            // Nearly always in order already.
+            if map.entries.last().is_none_or(|(last, _)| *last < key) {
+                map.entries.push((key, value));
+            } else {
+                map.insert(key, value);
+            }
         }
         map
     }

@@ -37,11 +37,15 @@ impl Pulse {
     #[must_use]
     pub fn of(gpus: &[GpuSample]) -> Self {
         let mut hash = Fnv::default();
+        let mut text = Vec::with_capacity(512);
         for gpu in gpus {
             // What it shows, not when it was read nor who was asked about.
             let shown =
                 GpuSample { energy_from: None, energy_to: None, processes: None, ..gpu.clone() };
-            hash.bytes(serde_json::to_string(&shown).unwrap_or_default().as_bytes());
+            text.clear();
+            if serde_json::to_writer(&mut text, &shown).is_ok() {
+                hash.bytes(&text);
+            }
         }
         let grows =
             |gpu: &GpuSample| gpu.energy_mj.is_some() && gpu.power_mw.is_some_and(|mw| mw > 0);

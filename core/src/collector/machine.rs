@@ -288,18 +288,16 @@ impl Collector {
 
     /// Gives the answer of a boundary that has one, and keeps it.
     fn conclude(&mut self, mark: BoundaryMark, out: &mut impl Sink<CollectorEffect>) {
-        if self.open.get(&mark).is_none_or(|sampling| sampling.answer().is_none()) {
-            return;
-        }
-        let Some(sampling) = self.open.remove(&mark) else { return };
-        if sampling.answer().is_some_and(Result::is_ok)
+        let Some(sampling) = self.open.get_mut(&mark) else { return };
+        let Some(answer) = sampling.take_answer() else { return };
+        if answer.is_ok()
             && let Some((expected, stamp, judgement)) = sampling.closing()
             && let Some(seen) = &stamp.seen
         {
             self.settling.close(expected, seen, judgement);
         }
+        self.open.remove(&mark);
         self.settling.answered(mark.kind);
-        let Some(answer) = sampling.into_answer() else { return };
         if let Ok((read, _)) = &answer {
             let BoundaryMark { phase, kind } = mark;
             out.push(CollectorEffect::Baseline { read: *read, phase, kind });

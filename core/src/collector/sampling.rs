@@ -185,14 +185,10 @@ impl Sampling {
         self.budget
     }
 
-    /// The answer, once there is one.
-    pub(super) fn answer(&self) -> Option<&Answer> {
-        self.answer.as_ref()
-    }
-
-    /// The answer, once there is one, for good.
-    pub(super) fn into_answer(self) -> Option<Answer> {
-        self.answer
+    /// The answer, once there is one; nothing is asked of the sampling after that.
+    #[inline]
+    pub(super) fn take_answer(&mut self) -> Option<Answer> {
+        self.answer.take()
     }
 
     /// The next moment at which something is due.

@@ -199,6 +199,15 @@ impl Settling {
     }
 }
 
+impl Since {
+    /// The same count in a reading. One that is gone is at 0.
+    fn compare<'a>(&'a self, seen: &Observed) -> Compare<'a> {
+        let now = seen.counts.iter().find(|count| count.is_same(&self.count));
+        let value = now.map_or(0.0, |count| count.value);
+        Compare { count: &self.count, value, since: Some(self), then: self.tally }
+    }
+}
+
 /// How the counts of a reading that can be compared stand together.
 #[derive(Debug, Default)]
 struct Compared {
@@ -231,22 +240,17 @@ impl Compare<'_> {
 }
 
 impl Base {
-    /// Each count that was there then or is there now. One that is gone is at 0.
+    /// Each count that was there then or is there now.
     fn each<'a>(&'a self, seen: &'a Observed) -> impl Iterator<Item = Compare<'a>> {
-        let known = self.counts.iter().map(|then| {
-            let now = seen.counts.iter().find(|count| count.is_same(&then.count));
-            let value = now.map_or(0.0, |count| count.value);
-            Compare { count: &then.count, value, since: Some(then), then: then.tally }
-        });
+        self.counts.iter().map(|then| then.compare(seen)).chain(self.new_in(seen))
+    }
+
+    /// Each count that was not there then.
+    fn new_in<'a>(&'a self, seen: &'a Observed) -> impl Iterator<Item = Compare<'a>> {
         let is_new = |count: &&Count| !self.counts.iter().any(|then| then.count.is_same(count));
         let new = seen.counts.iter().filter(is_new);
         let first = self.first;
-        known.chain(new.map(move |count| Compare {
-            count,
-            value: count.value,
-            since: None,
-            then: first,
-        }))
+        new.map(move |count| Compare { count, value: count.value, since: None, then: first })
     }
 
     /// How the counts stand; `None` where there is none that can be compared.
@@ -272,18 +276,22 @@ impl Base {
     fn advance(&mut self, tally: Tally, seen: &Observed) {
         let stands = |count: &Compare<'_>| count.standing(&tally).map(|(standing, _)| standing);
         let reset = self.each(seen).any(|count| stands(&count) == Some(Standing::Fell));
-        let counts = self.each(seen).filter_map(|now| {
-            // A boundary that was asked for before the one that this was settled
-            // at knows less.
-            let newer = tally.sent >= now.then.sent;
-            if newer && (reset || stands(&now) != Some(Standing::Behind)) {
-                let count = Count { value: now.value, ..now.count.clone() };
-                Some(Since { count, tally })
-            } else {
-                now.since.cloned()
+        // A boundary that was asked for before the one that this was settled at
+        // knows less.
+        let moves = |count: &Compare<'_>| {
+            let newer = tally.sent >= count.then.sent;
+            newer && (reset || stands(count) != Some(Standing::Behind))
+        };
+        let new = self.new_in(seen).filter(moves);
+        let new: Vec<Since> = new.map(|now| Since { count: now.count.clone(), tally }).collect();
+        for then in &mut self.counts {
+            let now = then.compare(seen);
+            if moves(&now) {
+                then.count.value = now.value;
+                then.tally = tally;
             }
-        });
-        self.counts = counts.collect();
+        }
+        self.counts.extend(new);
     }
 }
 

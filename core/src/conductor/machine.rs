@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::event::{ConductorEffect, ConductorEvent, ConductorInput, ConductorTimer};
-use super::gate::{GateClient, GateInput};
+use super::gate::{GateClient, GateEffect, GateInput};
 use super::items::Cursor;
 use super::lifecycle::{PhaseState, RunEvent, RunState};
 use super::phase::Phase;
@@ -45,6 +45,8 @@ pub struct Conductor {
     pub(super) stopping: bool,
     pub(super) cancelled: bool,
     pub(super) gates: GateClient,
+    /// What the gate client asks for, kept for its memory alone.
+    pub(super) asked: Vec<GateEffect>,
     /// Over the whole run.
     pub(super) tally: Tally,
     /// The place in the run's input.
@@ -80,6 +82,7 @@ impl Conductor {
             stopping: false,
             cancelled: false,
             gates: GateClient::new(*plan.gate()),
+            asked: Vec::new(),
             tally: Tally {
                 // Of none, every one has a count.
                 prompt_tokens: Some(0),
@@ -297,7 +300,8 @@ impl Conductor {
     /// The timers are what the state says; none is ever left over.
     fn rearm(&mut self) {
         use ConductorTimer as T;
-        let mut timers = TimerTable::default();
+        let timers = &mut self.timers;
+        *timers = TimerTable::default();
         timers.set_or_clear(T::Heartbeat, self.member.next_heartbeat());
         timers.set_or_clear(T::Begin, self.begin_by);
         timers.set_or_clear(T::Leave, self.leave_by);
@@ -311,7 +315,6 @@ impl Conductor {
                 }
             }
         }
-        self.timers = timers;
     }
 }
 

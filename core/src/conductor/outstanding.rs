@@ -37,12 +37,32 @@ impl Outstanding {
 
     /// A credit is back: whether it was in flight.
     pub(super) fn take(&mut self, number: u32) -> bool {
-        let place = self.slots.partition_point(|slot| slot.number < number);
+        let place = self.place(number);
         let found = self.slots.get_mut(place).filter(|s| s.number == number && !s.back);
         let Some(slot) = found else { return false };
         slot.back = true;
         self.close_gaps();
         true
+    }
+
+    /// Where `number` stands, if it is there. Numbers ascend by 1 or, where gaps were
+    /// closed, by more: so it is at most as far behind the first as its number is, and
+    /// at least as near to the last. Where no gap was closed, both are the same place.
+    fn place(&self, number: u32) -> usize {
+        let (Some(first), Some(last)) = (self.slots.front(), self.slots.back()) else { return 0 };
+        let end = self.slots.len() - 1;
+        let behind = number.saturating_sub(first.number) as usize;
+        let before = last.number.saturating_sub(number) as usize;
+        let (mut low, mut high) = (end.saturating_sub(before), behind.min(end));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.slots.get(middle).is_some_and(|slot| slot.number < number) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// When the first credit in flight is given up as lost.

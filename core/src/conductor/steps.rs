@@ -307,12 +307,13 @@ impl Conductor {
         input: Option<GateInput>,
         out: &mut impl Sink<ConductorEffect>,
     ) {
-        let mut effects = Vec::new();
+        // A gate that is released may ask for the next one meanwhile.
+        let mut effects = std::mem::take(&mut self.asked);
         match input {
             Some(input) => self.gates.handle(now, input, &mut effects),
             None => self.gates.handle_timeout(now, &mut effects),
         }
-        for effect in effects {
+        for effect in effects.drain(..) {
             match effect {
                 GateEffect::Ask(command) | GateEffect::Repeat(command) => {
                     self.send_command(command, out);
@@ -322,6 +323,7 @@ impl Conductor {
                 }
             }
         }
+        self.asked = effects;
     }
 
     fn send_command(&mut self, command: GateCommand, out: &mut impl Sink<ConductorEffect>) {

@@ -64,7 +64,7 @@ pub enum BaselineEffect {
         /// The collector.
         to: ServiceId,
         /// The request.
-        request: BaselineRequest,
+        request: Box<BaselineRequest>,
         /// The message that is repeated.
         message: Option<MessageId>,
     },
@@ -307,6 +307,7 @@ impl BaselineCoordinator {
             return;
         };
         boundary.ask_pending(now, |to, request, message| {
+            let request = Box::new(request);
             out.push(BaselineEffect::Ask { to: to.clone(), request, message });
         });
     }
@@ -319,6 +320,7 @@ impl BaselineCoordinator {
             // Past its deadline the timeout decides, in this same call.
             let waiting = boundary.waits_for(&service) && boundary.deadline > now;
             if waiting && let Some((request, message)) = boundary.ask(now, &service) {
+                let request = Box::new(request);
                 out.push(BaselineEffect::Ask { to: service.clone(), request, message });
             }
         }

@@ -98,6 +98,9 @@ impl Controller {
     }
 
     pub(super) fn say_changes(&mut self, out: &mut impl Sink<ControllerEffect>) {
+        if !self.join.has_changed() {
+            return;
+        }
         for change in self.join.changes() {
             out.push(ControllerEffect::Report(ControllerEvent::Join(change)));
         }
@@ -111,8 +114,11 @@ impl Controller {
         if self.state != RunState::New {
             self.say_changes(out);
         }
+        if !self.join.settled() {
+            return;
+        }
         let complete = self.credits.is_some() || self.join.joined(&Domain::profile());
-        if complete && self.join.settled() && self.step(RunEvent::AllSettled) {
+        if complete && self.step(RunEvent::AllSettled) {
             self.end(now, ShutdownReason::AllJoined, out);
         }
     }

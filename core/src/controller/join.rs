@@ -187,6 +187,13 @@ impl ResultJoin {
         self.domains.get(domain).is_some_and(|producers| producers.entries.values().all(joined))
     }
 
+    /// Whether anything has changed since [`ResultJoin::changes`] was last asked.
+    #[must_use]
+    #[inline]
+    pub fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     /// What has changed since this was last asked; each change is said once.
     pub fn changes(&mut self) -> Vec<JoinChange> {
         let mut changes = Vec::new();

@@ -59,6 +59,9 @@ impl TimerKey for ControllerTimer {
 pub struct Controller {
     pub(super) outbox: Outbox,
     pub(super) limits: Limits,
+    /// A service that says nothing for so long is silent; `None`: silence is not
+    /// looked for.
+    silence: Option<Duration>,
     pub(super) phases: SmallSet<PhaseId>,
     pub(super) state: RunState,
     pub(super) registry: Registry,
@@ -98,6 +101,7 @@ impl Controller {
         Self {
             outbox: Outbox::new(ServiceId::controller()),
             limits: *plan.limits(),
+            silence: silence(plan.limits()),
             phases: plan.phases().iter().map(|phase| phase.id).collect(),
             state: RunState::New,
             registry,
@@ -153,11 +157,6 @@ impl Controller {
 
     pub(super) fn ended(&self) -> bool {
         self.state == RunState::Ended
-    }
-
-    fn silence(&self) -> Option<Duration> {
-        let silence = self.limits.heartbeat.checked_mul(self.limits.heartbeat_misses);
-        silence.filter(|silence| !silence.is_zero())
     }
 
     // What arrives.
@@ -376,7 +375,7 @@ impl Controller {
                 }
                 ControllerTimer::Barrier => self.open_barrier(now, out),
                 ControllerTimer::Silence => {
-                    let silence = self.silence().unwrap_or(Duration::MAX);
+                    let silence = self.silence.unwrap_or(Duration::MAX);
                     let reason = format!("silent for {}", seconds(silence));
                     for service in self.registry.silent(now, silence) {
                         let reason = reason.clone();
@@ -415,9 +414,14 @@ impl Controller {
         }
         let baseline = self.baseline.next_deadline().map(|d| d.at);
         self.timers.set_or_clear(ControllerTimer::Baseline, baseline);
-        let silence = self.silence().and_then(|silence| self.registry.next_silence(silence));
+        let silence = self.silence.and_then(|silence| self.registry.next_silence(silence));
         self.timers.set_or_clear(ControllerTimer::Silence, silence);
     }
+}
+
+fn silence(limits: &Limits) -> Option<Duration> {
+    let silence = limits.heartbeat.checked_mul(limits.heartbeat_misses);
+    silence.filter(|silence| !silence.is_zero())
 }
 
 impl Machine for Controller {

@@ -78,8 +78,7 @@ impl Controller {
             let event = match effect {
                 BaselineEffect::Ask { to, request, message } => {
                     let mark = BoundaryMark { phase: request.phase, kind: request.kind };
-                    let id =
-                        self.say(&to, Message::BaselineRequest(Box::new(request)), message, out);
+                    let id = self.say(&to, Message::BaselineRequest(request), message, out);
                     self.baseline.sent(mark, &to, id);
                     if let Some(service) = self.registry.get_mut(&to) {
                         service.asked = true;

@@ -44,21 +44,48 @@ pub fn fingerprint<'a>(families: impl IntoIterator<Item = &'a Family>) -> u64 {
 /// between two readings or are in one of them only; in order.
 #[must_use]
 pub fn moved(prev: &[Family], next: &[Family]) -> Vec<String> {
-    let has = |families: &[Family], wanted: &Family| {
-        // By fingerprint, for which NaN equals itself.
-        let print = fingerprint([wanted]);
-        families.iter().any(|family| {
-            family.name == wanted.name
-                && family.kind == wanted.kind
-                && fingerprint([family]) == print
-        })
+    let has = |families: &[Family], (place, wanted): (usize, &Family)| {
+        // Nearly always it stands where it stood.
+        let there = families.get(place).is_some_and(|family| is_same(family, wanted));
+        there || families.iter().any(|family| is_same(family, wanted))
     };
-    let gone = prev.iter().filter(|family| load_moves(family) && !has(next, family));
-    let came = next.iter().filter(|family| load_moves(family) && !has(prev, family));
-    let mut names: Vec<String> = gone.chain(came).map(|family| family.name.clone()).collect();
+    let of = |families: &'_ [Family], other: &[Family]| -> Vec<String> {
+        let changed = families.iter().enumerate().filter(|family| !has(other, *family));
+        changed.filter(|(_, f)| load_moves(f)).map(|(_, f)| f.name.clone()).collect()
+    };
+    let mut names = of(prev, next);
+    names.extend(of(next, prev));
     names.sort();
     names.dedup();
     names
+}
+
+/// Whether two families say the same; that they say is not known (NaN) too.
+fn is_same(one: &Family, other: &Family) -> bool {
+    let bits = |x: f64, y: f64| x.to_bits() == y.to_bits();
+    let known = |x: Option<f64>, y: Option<f64>| x.map(f64::to_bits) == y.map(f64::to_bits);
+    let series = |(x, y): (&Series, &Series)| {
+        x.labels == y.labels
+            && match (&x.value, &y.value) {
+                (Value::Value(x), Value::Value(y)) => bits(*x, *y),
+                (Value::Histogram(x), Value::Histogram(y)) => {
+                    let mut buckets = x.buckets.iter().zip(&y.buckets);
+                    x.buckets.len() == y.buckets.len()
+                        && known(x.count, y.count)
+                        && known(x.sum, y.sum)
+                        && buckets.all(|(x, y)| bits(x.1, y.1) && x.0 == y.0)
+                }
+                (
+                    Value::Summary { sum, count },
+                    Value::Summary { sum: other_sum, count: other_count },
+                ) => known(*sum, *other_sum) && known(*count, *other_count),
+                (Value::Value(_) | Value::Histogram(_) | Value::Summary { .. }, _) => false,
+            }
+    };
+    one.kind == other.kind
+        && one.name == other.name
+        && one.series.len() == other.series.len()
+        && one.series.iter().zip(&other.series).all(series)
 }
 
 /// Whether load moves the family, and nothing but load.

@@ -63,15 +63,19 @@ pub struct Observed {
 /// number is left out.
 #[must_use]
 pub fn observe(families: &[Family]) -> Observed {
-    let (known, others): (Vec<&Family>, Vec<&Family>) =
-        families.iter().partition(|family| lookup(&family.name).is_some());
+    let (mut known, mut others) = (Vec::with_capacity(families.len()), Vec::new());
+    for family in families {
+        match lookup(&family.name) {
+            Some(rule) => known.push((family, rule)),
+            None => others.push(family),
+        }
+    }
     let mut seen = Observed {
         others: fingerprint(others),
-        known: fingerprint(known.iter().copied()),
+        known: fingerprint(known.iter().map(|(family, _)| *family)),
         ..Observed::default()
     };
-    for family in known {
-        let Some(rule) = lookup(&family.name) else { continue };
+    for (family, rule) in known {
         match rule.role {
             Role::Moves => {}
             Role::Busy => {
@@ -101,12 +105,19 @@ pub fn observe(families: &[Family]) -> Observed {
 /// the number is not finite.
 #[must_use]
 pub fn total(family: &Family, part: Part, over: Over) -> Option<f64> {
+    match over {
+        Over::Sum => {
+            let mut sum = None;
+            for series in &family.series {
+                *sum.get_or_insert(0.0) += value(series, part)?;
+            }
+            return sum.filter(|sum: &f64| sum.is_finite());
+        }
+        Over::LargestModel => {}
+    }
     let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
     for series in &family.series {
-        let model = match over {
-            Over::Sum => "",
-            Over::LargestModel => series.labels.get("model").map_or("", String::as_str),
-        };
+        let model = series.labels.get("model").map_or("", String::as_str);
         *sums.entry(model).or_default() += value(series, part)?;
     }
     // What a request passes on its way to the model: with streaming, the last

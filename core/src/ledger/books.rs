@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::goodput::{Judgement, Limits};
-use super::metrics::{Applies, METRICS, ONE_TOKEN, PER_TOKEN, Profile, Rule, Totals, Value};
+use super::metrics::{Applies, METRICS, ONE_TOKEN, PER_TOKEN, Profile, Rule, Totals};
 use super::report::PhaseLedger;
 use super::seen::Seen;
+use super::values::Values;
 use crate::account::result::{MetricStats, RequestCounts};
-use crate::account::stats::{Series, single};
+use crate::account::stats::single;
 use crate::id::PhaseId;
 use crate::message::{MeasureProbe, ProfileFinish};
 use crate::record::{ErrorClass, Outcome, RequestRecord};
@@ -29,8 +30,7 @@ pub(super) struct PhaseBooks {
     /// The same by the records.
     first_started: Option<Tick>,
     last_ended: Option<Tick>,
-    /// One for each of [`METRICS`].
-    series: Vec<Series>,
+    values: Values,
     prompt: TokenCount,
     output: TokenCount,
     without_first_token: u64,
@@ -112,7 +112,7 @@ impl PhaseBooks {
             sent: None,
             first_started: None,
             last_ended: None,
-            series: METRICS.iter().map(|_| Series::with_limit(exact_limit)).collect(),
+            values: Values::new(exact_limit),
             prompt: TokenCount::default(),
             output: TokenCount::default(),
             without_first_token: 0,
@@ -180,25 +180,7 @@ impl PhaseBooks {
             }
         };
         self.count_by_url(record);
-        for (metric, series) in METRICS.iter().zip(&mut self.series) {
-            if !profile.has(metric.applies) {
-                continue;
-            }
-            let value = match metric.rule {
-                Rule::Completed(rule) if completed => rule(record),
-                Rule::Every(rule) => rule(record),
-                Rule::Gaps if completed => {
-                    for gap in &record.gaps_ns {
-                        series.push(*gap as f64 / 1e6);
-                    }
-                    continue;
-                }
-                Rule::Completed(_) | Rule::Gaps | Rule::Phase(_) => continue,
-            };
-            if let Value::Is(value) = value {
-                series.push(value);
-            }
-        }
+        self.values.add(record, completed, profile);
         true
     }
 
@@ -255,7 +237,7 @@ impl PhaseBooks {
             output_tokens: if profile.produces_tokens { output_tokens } else { Some(0) },
         };
         let several = self.streamed.several();
-        let applying = METRICS.iter().zip(&mut self.series).filter(|(m, series)| {
+        let applying = METRICS.iter().zip(self.values.series()).filter(|(m, series)| {
             let absent = m.applies == Applies::Reasoning && series.count() == 0;
             profile.has(m.applies) && !absent
         });
@@ -295,7 +277,7 @@ impl PhaseBooks {
         let missing = missing.saturating_sub(probe.written_off);
         let sent = probe.sent.max(self.counts.sent);
         let failed = sent.saturating_sub(self.counts.completed);
-        let late_ms = self.series_of("dispatch_lag").and_then(|lag| {
+        let late_ms = self.values.series_of("dispatch_lag").and_then(|lag| {
             let (least, _) = ranks(Percentile::P99, lag.count());
             lag.at_rank(least?)
         });
@@ -305,18 +287,13 @@ impl PhaseBooks {
                 return Estimate::of_failures(failed, sent);
             }
             let unanswered = failed + if objective.is_streamed() { silent } else { 0 };
-            match self.series_of(&objective.metric) {
+            match self.values.series_of(&objective.metric) {
                 Some(series) => Estimate::of_latency(objective, series, unanswered),
                 None => Estimate::unknown(0, 0),
             }
         };
         let estimates = objectives.iter().map(&mut estimate).collect();
         ProbeMeasured { phase: self.phase, missing, late_ms, estimates }
-    }
-
-    fn series_of(&mut self, name: &str) -> Option<&mut Series> {
-        let place = METRICS.iter().position(|metric| metric.name == name)?;
-        self.series.get_mut(place)
     }
 
     /// What could not be measured, and why.

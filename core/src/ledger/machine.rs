@@ -189,6 +189,9 @@ impl Ledger {
     /// numbers (see [`url_of`](super::url_of)).
     #[must_use]
     pub fn with_urls(mut self, urls: &[String]) -> Self {
+        if urls.is_empty() {
+            return self;
+        }
         let exact_limit = self.exact_limit;
         let books = self.books.iter().map(|b| PhaseBooks::new(b.phase, exact_limit, urls.len()));
         self.books = books.collect();

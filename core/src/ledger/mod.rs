@@ -5,7 +5,8 @@
 //! - [`books`]: one phase's records, counted and accumulated.
 //! - [`metrics`]: every client metric: name, unit, formula.
 //! - [`goodput`]: which requests meet the limits.
-//! - `seen`: which credits have a record already.
+//! - `seen`: which credits have a record already. `values`: what they measured, one
+//!   series a metric.
 //! - [`report`]: what the ledger knows at the end.
 
 pub mod books;
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod report;
 mod seen;
 pub mod state;
+mod values;
 
 pub use books::url_of;
 pub use machine::{Ledger, LedgerEffect, LedgerEvent, LedgerInput, LedgerTimer};

@@ -129,7 +129,7 @@ impl Boundary {
         };
         let first = collector.attempts == 1;
         let message = (!first).then(|| message(self.phase, self.kind, index.unwrap()));
-        BaselineEffect::Ask { to: who.clone(), request, message }
+        BaselineEffect::Ask { to: who.clone(), request: Box::new(request), message }
     }
 }
 
@@ -317,7 +317,7 @@ fn decisions(effects: Vec<BaselineEffect>) -> Vec<String> {
 fn number(machine: &mut BaselineCoordinator, model: &Model, effects: &[BaselineEffect]) {
     for effect in effects {
         if let BaselineEffect::Ask { to, request, message: None } = effect {
-            let BaselineRequest { phase, kind, .. } = *request;
+            let BaselineRequest { phase, kind, .. } = **request;
             let b = model.boundaries.iter().find(|b| (b.phase, b.kind) == (phase, kind)).unwrap();
             let index = b.collectors.iter().position(|c| c.service == *to).unwrap();
             let id = message(phase, kind, index as u64);

@@ -189,8 +189,9 @@ pub(crate) fn is_gpu(place: usize) -> bool {
 
 /// The id of the collector at this place: its last byte is the place's digit.
 fn collector_id(place: usize) -> ServiceId {
-    let kind = if is_gpu(place) { "gpu_telemetry" } else { "server_metrics" };
-    ServiceId::new(format!("{kind}/{place}"))
+    const IDS: [&str; MOST.1] =
+        ["server_metrics/0", "gpu_telemetry/1", "server_metrics/2", "gpu_telemetry/3"];
+    ServiceId::new(IDS[place % MOST.1])
 }
 
 /// Who a service is in a simulated run.

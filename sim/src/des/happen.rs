@@ -7,7 +7,7 @@ use phasegate_core::conductor::ConductorInput;
 use phasegate_core::controller::ControllerInput;
 use phasegate_core::ledger::LedgerInput;
 use phasegate_core::message::{Envelope, Message};
-use phasegate_core::record::{CreditReturn, Outcome, RequestRecord};
+use phasegate_core::record::{CreditReturn, Outcome};
 use phasegate_core::time::Tick;
 
 use super::config::{Who, who};
@@ -266,26 +266,26 @@ impl World<'_> {
     /// A request has ended: its credit goes back, its record to the ledger.
     fn back(&mut self, flight: u32, outcome: Outcome) -> Result<(), Violation> {
         let now = self.now;
-        let Some(record) = self.scratch.load.ends(now, flight, outcome) else { return Ok(()) };
+        let Some(place) = self.scratch.load.ends(now, flight, outcome) else { return Ok(()) };
         let mut lag = Duration::ZERO;
         if outcome == Outcome::Completed {
             let (low, high) = self.config.pace.publishing;
             lag = Duration::from_nanos(self.dice.between(low, high));
             self.scratch.load.publish(now + lag);
         }
+        let record = self.scratch.load.record(place);
         if let Some(server) = &mut self.server {
-            server.leaves(now, flight, &record, lag);
+            server.leaves(now, flight, record, lag);
         }
         let returned = record.credit_return();
         match record_fate(self.stormy(), &mut self.dice) {
             RecordFate::Lost => {}
             RecordFate::After(ns) => {
-                self.push(now + Duration::from_nanos(ns), Event::Record(Box::new(record)));
+                self.push(now + Duration::from_nanos(ns), Event::Record(place));
             }
             RecordFate::Twice(first, second) => {
-                let again = Event::Record(Box::new(record.clone()));
-                self.push(now + Duration::from_nanos(first), Event::Record(Box::new(record)));
-                self.push(now + Duration::from_nanos(second), again);
+                self.push(now + Duration::from_nanos(first), Event::Record(place));
+                self.push(now + Duration::from_nanos(second), Event::Record(place));
             }
         }
         self.returned(returned)
@@ -304,7 +304,7 @@ impl World<'_> {
         }
     }
 
-    fn record(&mut self, record: Box<RequestRecord>) -> Result<(), Violation> {
+    fn record(&mut self, record: u32) -> Result<(), Violation> {
         if !self.up(LEDGER) {
             return Ok(());
         }
@@ -312,6 +312,7 @@ impl World<'_> {
             self.push(at, Event::Record(record));
             return Ok(());
         }
-        self.ledger(Some(LedgerInput::Record(*record)))
+        let record = self.scratch.load.record(record).clone();
+        self.ledger(Some(LedgerInput::Record(record)))
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum RecordFate {
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     flights: Vec<Flight>,
+    /// The records of those that are over.
+    records: Vec<RequestRecord>,
     /// When the server's counters showed a completed request.
     published: Vec<Tick>,
 }
@@ -46,6 +48,7 @@ const MS: u64 = 1_000_000;
 impl Load {
     pub(crate) fn clear(&mut self) {
         self.flights.clear();
+        self.records.clear();
         self.published.clear();
     }
 
@@ -102,16 +105,17 @@ impl Load {
         (0..).zip(&self.flights).filter(move |(_, f)| of_phase(f)).map(|(place, _)| place)
     }
 
-    /// The request is over, unless it was before: its record.
-    pub(crate) fn ends(
-        &mut self,
-        now: Tick,
-        place: u32,
-        outcome: Outcome,
-    ) -> Option<RequestRecord> {
+    /// The request is over, unless it was before: the place of its record.
+    pub(crate) fn ends(&mut self, now: Tick, place: u32, outcome: Outcome) -> Option<u32> {
         let flight = self.flights.get_mut(place as usize).filter(|flight| !flight.over)?;
         flight.over = true;
-        Some(record(flight, now, outcome))
+        self.records.push(record(flight, now, outcome));
+        Some((self.records.len() - 1) as u32)
+    }
+
+    /// The record at this place.
+    pub(crate) fn record(&self, place: u32) -> &RequestRecord {
+        &self.records[place as usize]
     }
 
     /// The server's counters show a completed request from `at` on.

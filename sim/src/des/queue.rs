@@ -36,8 +36,15 @@ impl<E> Queue<E> {
                 (self.events.len() - 1) as u32
             }
         };
-        let sooner = self.order.iter().rev().take_while(|(other, _)| *other <= at).count();
-        self.order.insert(self.order.len() - sooner, (at, slot));
+        let mut place = self.order.len();
+        self.order.push((at, slot));
+        while let Some(before) = place.checked_sub(1)
+            && self.order[before].0 <= at
+        {
+            self.order[place] = self.order[before];
+            place = before;
+        }
+        self.order[place] = (at, slot);
     }
 
     /// When the next event happens.

@@ -27,8 +27,8 @@ pub(crate) fn counter_of(seen: &Observed) -> u64 {
 pub(crate) struct Source {
     /// The collector's place.
     place: usize,
-    /// What the last reading showed: the known and the other families.
-    last: Option<(u64, u64)>,
+    /// What the last reading showed.
+    last: Option<Arc<Observed>>,
     /// A family that no engine's table knows, where a source moves for no reason.
     noise: u64,
 }
@@ -76,6 +76,20 @@ impl Source {
             return Ok(ReadStamp { start, end, seen: None, moved: Vec::new(), pulse: None });
         }
         let counter = load.counter(start);
+        let (known, others) = (counter + 1, self.noise);
+        let mut moved = Vec::new();
+        if let Some(last) = &self.last {
+            if (last.known, last.others) == (known, others) {
+                let seen = Some(Arc::clone(last));
+                return Ok(ReadStamp { start, end, seen, moved, pulse: None });
+            }
+            if last.known != known {
+                moved.push(COUNTER.to_owned());
+            }
+            if last.others != others {
+                moved.push("noise".to_owned());
+            }
+        }
         let count = Count {
             engine: Engine::Vllm,
             family: COUNTER.into(),
@@ -83,21 +97,8 @@ impl Source {
             unit: Unit::Requests,
             value: counter as f64,
         };
-        let seen = Observed {
-            counts: vec![count],
-            busy: Vec::new(),
-            others: self.noise,
-            known: counter + 1,
-        };
-        let mut moved = Vec::new();
-        if let Some((known, others)) = self.last.replace((seen.known, seen.others)) {
-            if known != seen.known {
-                moved.push(COUNTER.to_owned());
-            }
-            if others != seen.others {
-                moved.push("noise".to_owned());
-            }
-        }
-        Ok(ReadStamp { start, end, seen: Some(Arc::new(seen)), moved, pulse: None })
+        let seen = Arc::new(Observed { counts: vec![count], busy: Vec::new(), others, known });
+        self.last = Some(Arc::clone(&seen));
+        Ok(ReadStamp { start, end, seen: Some(seen), moved, pulse: None })
     }
 }

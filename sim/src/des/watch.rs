@@ -10,7 +10,7 @@ use super::config::Config;
 use super::status;
 use super::world::{CONDUCTOR, CONTROLLER, LEDGER};
 use crate::faults::Class;
-use crate::invariants::{self, Invariant, Violation};
+use crate::invariants::{self, Invariant, Violation, Watches};
 use crate::marks::Observer;
 use crate::oracle::Oracle;
 use crate::trace::{Call, Step};
@@ -80,7 +80,8 @@ impl Record {
 
 /// Everybody who watches.
 pub(crate) struct Watch {
-    invariants: Vec<Box<dyn Invariant>>,
+    /// Each with the machines that it looks at.
+    invariants: Vec<(Watches, Box<dyn Invariant>)>,
     pub(crate) oracle: Option<Oracle>,
     pub(crate) observer: Observer,
     pub(crate) journal: Option<Record>,
@@ -96,8 +97,9 @@ impl Watch {
     /// `bare`: nobody watches; for measuring what the watching costs.
     pub(crate) fn new(config: &Config, bare: bool) -> Self {
         let lives = config.settings.collectors.len();
+        let all = if bare { Vec::new() } else { invariants::all(&config.plan, lives) };
         Self {
-            invariants: if bare { Vec::new() } else { invariants::all(&config.plan, lives) },
+            invariants: all.into_iter().map(|one| (one.watches(), one)).collect(),
             oracle: (!bare).then(|| Oracle::new(config)),
             observer: Observer::default(),
             journal: None,
@@ -153,15 +155,18 @@ impl Watch {
         if let Some(oracle) = &mut self.oracle {
             oracle.see(step)?;
         }
-        for invariant in &mut self.invariants {
-            invariant.observe(step)?;
+        let of = Watches::of(step);
+        for (watches, invariant) in &mut self.invariants {
+            if watches.meets(of) {
+                invariant.observe(step)?;
+            }
         }
         Ok(())
     }
 
     /// The run is over.
     pub(crate) fn finish(&mut self) -> Result<(), Violation> {
-        for invariant in &mut self.invariants {
+        for (_, invariant) in &mut self.invariants {
             invariant.finish()?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use phasegate_core::controller::{Controller, ControllerEffect, ControllerInput};
 use phasegate_core::ledger::{Ledger, LedgerEffect, LedgerInput};
 use phasegate_core::machine::{Machine, TimerKey};
 use phasegate_core::message::Envelope;
-use phasegate_core::record::{CreditReturn, Outcome, RequestRecord};
+use phasegate_core::record::{CreditReturn, Outcome};
 use phasegate_core::time::Tick;
 
 use super::bus::Bus;
@@ -38,10 +38,18 @@ const MOST_STEPS: u64 = 200_000;
 pub(crate) enum Event {
     Start(usize),
     Deliver(Envelope),
-    ReadDone { life: usize, read: ReadId, start: Tick },
-    Back { flight: u32, outcome: Outcome },
+    ReadDone {
+        life: usize,
+        read: ReadId,
+        start: Tick,
+    },
+    Back {
+        flight: u32,
+        outcome: Outcome,
+    },
     Returned(CreditReturn),
-    Record(Box<RequestRecord>),
+    /// The record at this place of the load's reaches the ledger.
+    Record(u32),
     Stop(usize),
     Disable(usize),
     Die(usize),
@@ -264,7 +272,7 @@ impl<'a> World<'a> {
     pub(crate) fn judge(&mut self) -> Result<(), Violation> {
         let ledger = crate::oracle::thorough(self.config).then_some(&mut self.ledger);
         if let Some(oracle) = &self.watch.oracle {
-            let (server, marks) = (self.server.as_deref(), &mut self.watch.observer.marks);
+            let (server, marks) = (self.server.as_deref_mut(), &mut self.watch.observer.marks);
             let machines = (&self.controller, &self.conductor);
             oracle.finish(self.now, machines, ledger, server, marks)?;
         }

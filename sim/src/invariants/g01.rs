@@ -6,7 +6,7 @@ use phasegate_core::plan::RunPlan;
 use phasegate_core::time::Tick;
 
 use super::marks::Phases;
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G1";
@@ -86,6 +86,10 @@ impl StartClosed {
 impl Invariant for StartClosed {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONDUCTOR
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

@@ -6,7 +6,7 @@ use phasegate_core::plan::RunPlan;
 
 use super::flights::Flights;
 use super::marks::Phases;
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G2";
@@ -34,6 +34,10 @@ impl EndAfterDrain {
 impl Invariant for EndAfterDrain {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONDUCTOR
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

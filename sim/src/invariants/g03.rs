@@ -11,7 +11,7 @@ use phasegate_core::plan::RunPlan;
 use phasegate_core::reading::BoundaryMark;
 use phasegate_core::time::Tick;
 
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G3";
@@ -127,6 +127,10 @@ fn held(at: Tick, until: Tick, deadline: Option<Tick>) -> Option<String> {
 impl Invariant for GateReleases {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONTROLLER.and(Watches::CONDUCTOR)
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

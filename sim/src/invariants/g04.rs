@@ -4,7 +4,7 @@ use phasegate_core::conductor::{ConductorEffect, ConductorEvent};
 use phasegate_core::plan::RunPlan;
 use phasegate_core::time::Tick;
 
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G4";
@@ -91,6 +91,10 @@ impl NoOverlap {
 impl Invariant for NoOverlap {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONDUCTOR
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

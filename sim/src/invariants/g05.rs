@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use phasegate_core::collector::{CollectorEffect, CollectorInput, Purpose, ReadId, ReadStamp};
+use phasegate_core::collector::{CollectorEffect, CollectorInput, Purpose, ReadId};
 use phasegate_core::message::{BaselineAck, Message};
 use phasegate_core::reading::BoundaryMark;
 use phasegate_core::time::Tick;
 
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G5";
@@ -29,8 +29,8 @@ struct Books {
 
 struct Boundary {
     asked: Tick,
-    /// Begun for this boundary, with what came of it.
-    reads: Vec<(ReadId, Option<ReadStamp>)>,
+    /// Begun for this boundary, with its interval once it is there.
+    reads: Vec<(ReadId, Option<(Tick, Tick)>)>,
     baseline: Option<ReadId>,
     ack: Option<BaselineAck>,
 }
@@ -62,7 +62,7 @@ impl Books {
             CollectorInput::ReadDone { read, outcome: Ok(stamp) } => {
                 let all = self.boundaries.values_mut().flat_map(|b| &mut b.reads);
                 for (_, done) in all.filter(|(id, _)| id == read) {
-                    *done = Some(stamp.clone());
+                    *done = Some((stamp.start, stamp.end));
                 }
             }
             CollectorInput::Start
@@ -100,16 +100,16 @@ impl Books {
                         read.0
                     ));
                 };
-                let Some(stamp) = stamp else {
+                let Some((start, _)) = stamp else {
                     return Err(format!(
                         "the {kind} baseline is reading {}, which has not succeeded",
                         read.0
                     ));
                 };
-                if stamp.start < boundary.asked {
+                if *start < boundary.asked {
                     return Err(format!(
                         "the {kind} baseline began at {}, before its request arrived at {}",
-                        stamp.start, boundary.asked
+                        start, boundary.asked
                     ));
                 }
                 boundary.baseline = Some(*read);
@@ -143,10 +143,9 @@ impl Books {
         if let Ok(reading) = &ack.outcome {
             let baseline = boundary.baseline.and_then(|read| {
                 let found = boundary.reads.iter().find(|(id, _)| *id == read);
-                found.and_then(|(_, stamp)| stamp.as_ref())
+                found.and_then(|(_, interval)| *interval)
             });
-            let same = |stamp: &ReadStamp| (stamp.start, stamp.end) == (reading.start, reading.end);
-            if !baseline.is_some_and(same) {
+            if baseline != Some((reading.start, reading.end)) {
                 return Err(format!(
                     "the {kind} boundary's acknowledged reading is not its baseline"
                 ));
@@ -171,6 +170,10 @@ fn registers(effect: &CollectorEffect) -> bool {
 impl Invariant for OneReading {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::COLLECTORS
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use phasegate_core::account::attribution::{Attributed, SeriesWindow, SeriesWindows};
 use phasegate_core::account::gauge::middle;
 use phasegate_core::account::result::{Moved, RunResult};
-use phasegate_core::reading::{Reading, ReadingBody, Value};
+use phasegate_core::reading::{Family, Reading, ReadingBody, Value};
 use phasegate_core::time::Tick;
 
 use super::Violation;
@@ -20,24 +20,24 @@ const NAME: &str = "G6";
 /// A source and the middle of one of its boundary readings.
 type Key = (String, Tick);
 
-/// The boundary readings of a run.
+/// What the boundary readings of a run showed.
 #[derive(Debug, Default)]
-pub struct Baselines(BTreeMap<Key, Reading>);
+pub struct Baselines(BTreeMap<Key, Vec<Family>>);
 
 impl Baselines {
     /// Keeps a reading, if a boundary asked for it and it succeeded.
     pub fn feed(&mut self, reading: Reading) {
-        if reading.boundary.is_some() && matches!(reading.body, ReadingBody::Families(_)) {
-            let at = middle(reading.start, reading.end);
-            self.0.insert((reading.source.clone(), at), reading);
-        }
+        let Reading { boundary: Some(_), body: ReadingBody::Families(families), .. } = reading
+        else {
+            return;
+        };
+        self.0.insert((reading.source, middle(reading.start, reading.end)), families);
     }
 
     /// What `series` stood at; `None` where the reading is not known or does not
     /// have it.
     fn value(&self, series: &SeriesWindows, at: Tick) -> Option<f64> {
-        let reading = self.0.get(&(series.endpoint.clone(), at))?;
-        let ReadingBody::Families(families) = &reading.body else { return None };
+        let families = self.0.get(&(series.endpoint.clone(), at))?;
         let family = families.iter().find(|f| f.name == series.name && f.kind == series.kind)?;
         let found = family.series.iter().find(|s| s.labels == series.labels)?;
         match &found.value {

@@ -8,7 +8,7 @@ use phasegate_core::time::Tick;
 
 use super::flights::{Flight, Flights};
 use super::marks::Phases;
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G7";
@@ -141,6 +141,10 @@ impl Counts {
 impl Invariant for Counts {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONDUCTOR
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

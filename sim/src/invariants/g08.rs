@@ -8,7 +8,7 @@ use phasegate_core::message::{DomainSummary, Message, ProfileFinish};
 use phasegate_core::plan::RunPlan;
 
 use super::marks::{Bits, Phases};
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G8";
@@ -166,6 +166,10 @@ impl Records {
 impl Invariant for Records {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONDUCTOR.and(Watches::LEDGER)
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

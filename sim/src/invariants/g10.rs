@@ -8,7 +8,7 @@ use phasegate_core::message::{
     Capability, CollectorStatus, DomainSummary, Message, Register, ReleasedBy, ShutdownReason,
 };
 
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G10";
@@ -130,6 +130,10 @@ fn waits_for(report: &ControllerReport, service: &ServiceId) -> Result<(), Strin
 impl Invariant for Joined {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONTROLLER
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

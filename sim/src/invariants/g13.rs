@@ -9,7 +9,7 @@ use phasegate_core::message::{
 };
 use phasegate_core::reading::BoundaryMark;
 
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, Watches};
 use crate::trace::{Call, Step};
 
 const NAME: &str = "G13";
@@ -151,6 +151,10 @@ impl Evidence {
 impl Invariant for Evidence {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn watches(&self) -> Watches {
+        Watches::CONTROLLER
     }
 
     fn observe(&mut self, step: &Step<'_>) -> Result<(), Violation> {

@@ -26,7 +26,7 @@ use core::fmt;
 use phasegate_core::plan::RunPlan;
 use phasegate_core::time::Tick;
 
-use crate::trace::Step;
+use crate::trace::{Call, Step};
 
 mod flights;
 pub mod g01;
@@ -49,10 +49,55 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+/// A set of kinds of machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watches(u8);
+
+impl Watches {
+    /// The controller.
+    pub const CONTROLLER: Self = Self(1);
+    /// The conductor.
+    pub const CONDUCTOR: Self = Self(2);
+    /// The ledger.
+    pub const LEDGER: Self = Self(4);
+    /// Collectors.
+    pub const COLLECTORS: Self = Self(8);
+    /// All of them.
+    pub const ALL: Self = Self(15);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The kind whose step this is.
+    #[must_use]
+    pub fn of(step: &Step<'_>) -> Self {
+        match step.call {
+            Call::Controller { .. } => Self::CONTROLLER,
+            Call::Conductor { .. } => Self::CONDUCTOR,
+            Call::Ledger { .. } => Self::LEDGER,
+            Call::Collector { .. } => Self::COLLECTORS,
+        }
+    }
+
+    /// Whether one of them is in the other set too.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 /// A property that every run has.
 pub trait Invariant {
     /// Its name in `docs/invariants.md`: `G1` to `G13`.
     fn name(&self) -> &'static str;
+
+    /// The machines whose steps it looks at; the others say nothing to it.
+    fn watches(&self) -> Watches {
+        Watches::ALL
+    }
 
     /// Looks at one step.
     ///

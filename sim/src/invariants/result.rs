@@ -104,7 +104,7 @@ fn searched(result: &RunResult) -> Option<String> {
 /// or that stands where no endpoint was read and settled, a mismatch whose
 /// numbers agree, something not known without a reason.
 fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Option<String> {
-    let said = format!("phase '{}' has {line:?}", phase.name);
+    let said = || format!("phase '{}' has {line:?}", phase.name);
     // Sums of tokens are added up in floating point.
     const WHOLE: f64 = 1e-3;
     let within = line.client.zip(line.server).map(|(least, server)| {
@@ -121,10 +121,10 @@ fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Op
         ReconciliationStatus::Unknown => true,
     };
     if !right {
-        return Some(format!("{said}, whose numbers say otherwise"));
+        return Some(format!("{}, whose numbers say otherwise", said()));
     }
     if line.status != ReconciliationStatus::Match {
-        return line.reason.is_none().then(|| format!("{said}, without a reason"));
+        return line.reason.is_none().then(|| format!("{}, without a reason", said()));
     }
     let first = line.phases.first().unwrap_or(&phase.name);
     let phases = |name: &String| result.phases.iter().find(|p| p.name == *name);
@@ -152,7 +152,7 @@ fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Op
             })
         });
         if !read {
-            return Some(format!("{said}, though no endpoint was read at its {kind}"));
+            return Some(format!("{}, though no endpoint was read at its {kind}", said()));
         }
     }
     None

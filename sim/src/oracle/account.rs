@@ -68,7 +68,14 @@ pub(super) fn judge(
 }
 
 pub(super) fn source(place: usize) -> String {
-    format!("source {place}")
+    // Asked for with every reading.
+    match place {
+        0 => "source 0".to_owned(),
+        1 => "source 1".to_owned(),
+        2 => "source 2".to_owned(),
+        3 => "source 3".to_owned(),
+        _ => format!("source {place}"),
+    }
 }
 
 fn family(value: u64) -> Family {

@@ -118,7 +118,7 @@ impl Oracle {
         at: Tick,
         (controller, conductor): (&Controller, &Conductor),
         ledger: Option<&mut Ledger>,
-        server: Option<&Server>,
+        server: Option<&mut Server>,
         marks: &mut Marks,
     ) -> Result<(), Violation> {
         let (controller, conductor) = (controller.report(), conductor.report());
@@ -138,14 +138,17 @@ impl Oracle {
                 };
                 match server {
                     None => account::judge(&evidence, &self.places, &self.readings, &self.gates),
-                    Some(server) => truth::Run {
-                        evidence: &evidence,
-                        ids: &self.ids,
-                        readings: &self.readings,
-                        gates: &self.gates,
-                        server,
+                    Some(server) => {
+                        let bodies = server.take_bodies();
+                        let run = truth::Run {
+                            evidence: &evidence,
+                            ids: &self.ids,
+                            readings: &self.readings,
+                            gates: &self.gates,
+                            server,
+                        };
+                        run.judge(&self.places, bodies, marks)
                     }
-                    .judge(&self.places, marks),
                 }
             });
         verdict.map_err(|what| Violation { invariant: "oracle", at, what })

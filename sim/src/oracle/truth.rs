@@ -25,7 +25,7 @@ use phasegate_core::engines::Unit;
 use phasegate_core::id::ServiceId;
 use phasegate_core::message::BaselineKind;
 use phasegate_core::plan::PhasePlan;
-use phasegate_core::reading::{BoundaryMark, Reading};
+use phasegate_core::reading::{BoundaryMark, Reading, ReadingBody};
 use phasegate_core::time::Tick;
 
 use super::Verdict;
@@ -90,13 +90,19 @@ fn total<'m>(metrics: impl Iterator<Item = &'m ServerMetric>) -> Result<f64, Str
 
 impl Run<'_> {
     /// Assembles the result as a real run does, and holds it against the truth.
-    pub(super) fn judge(&self, places: &[Option<usize>], marks: &mut Marks) -> Verdict {
-        let fed = self.fed();
+    /// `bodies`: what each of the server's readings showed.
+    pub(super) fn judge(
+        &self,
+        places: &[Option<usize>],
+        bodies: Vec<ReadingBody>,
+        marks: &mut Marks,
+    ) -> Verdict {
+        let fed = self.fed(bodies);
         let mut attribution = Attribution::new(self.evidence);
         let mut baselines = Baselines::default();
-        for reading in &fed {
-            attribution.feed(reading);
-            baselines.feed(reading.clone());
+        for reading in fed {
+            attribution.feed(&reading);
+            baselines.feed(reading);
         }
         let attributed = attribution.finish();
         let result = assemble(self.evidence, &attributed, facts());
@@ -125,13 +131,15 @@ impl Run<'_> {
     }
 
     /// Every reading, as the files of a run have them.
-    fn fed(&self) -> Vec<Reading> {
-        let mut fed = Vec::new();
+    fn fed(&self, mut bodies: Vec<ReadingBody>) -> Vec<Reading> {
+        let mut fed = Vec::with_capacity(bodies.len());
         for (life, service) in self.ids.iter().enumerate() {
             let Some(place) = place_of(service) else { continue };
             for kept in self.readings.of(life) {
-                let Some(shown) = self.shown(life, kept) else { continue };
-                fed.push(kept.reading(service, place, shown.body.clone()));
+                let shown = self.server.place_of(life, kept.read);
+                let Some(body) = shown.and_then(|shown| bodies.get_mut(shown)) else { continue };
+                let body = std::mem::replace(body, ReadingBody::Gpus(Vec::new()));
+                fed.push(kept.reading(service, place, body));
             }
         }
         // In the order in which they were written.
@@ -140,7 +148,7 @@ impl Run<'_> {
     }
 
     fn shown(&self, life: usize, kept: &Kept) -> Option<&Shown> {
-        self.server.shown.iter().find(|s| s.life == life && s.read == kept.read)
+        self.server.shown.get(self.server.place_of(life, kept.read)?)
     }
 
     fn bases(&self, place: usize) -> Bases<'_> {

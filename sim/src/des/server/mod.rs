@@ -39,6 +39,9 @@ pub(crate) struct Shown {
     pub(crate) body: ReadingBody,
 }
 
+/// What is left of a reading whose body was taken.
+const NONE: ReadingBody = ReadingBody::Gpus(Vec::new());
+
 /// The servers of one run.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -46,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) log: Log,
     /// Every reading that succeeded, in the order in which they came.
     pub(crate) shown: Vec<Shown>,
+    /// By life and reading: its place there.
+    places: Vec<Vec<Option<u32>>>,
     dice: Dice,
     foreign: Option<Foreign>,
     /// How many endpoints share the load.
@@ -70,6 +75,7 @@ impl Server {
             hazards,
             log: Log::default(),
             shown: Vec::new(),
+            places: Vec::new(),
             dice,
             foreign,
             endpoints,
@@ -88,6 +94,33 @@ impl Server {
             2 if self.endpoints > 1 => Some(1),
             _ => None,
         }
+    }
+
+    /// The reading `read` of the life `life`, if it succeeded: its place in
+    /// [`Server::shown`].
+    pub(crate) fn place_of(&self, life: usize, read: ReadId) -> Option<usize> {
+        let place = *self.places.get(life)?.get(read.0 as usize)?;
+        place.map(|place| place as usize)
+    }
+
+    /// What every reading showed, in the order of [`Server::shown`], which has it no
+    /// more.
+    pub(crate) fn take_bodies(&mut self) -> Vec<ReadingBody> {
+        let take = |shown: &mut Shown| std::mem::replace(&mut shown.body, NONE);
+        self.shown.iter_mut().map(take).collect()
+    }
+
+    fn keep(&mut self, shown: Shown) {
+        let (life, read) = (shown.life, shown.read.0 as usize);
+        if self.places.len() <= life {
+            self.places.resize(life + 1, Vec::new());
+        }
+        let places = &mut self.places[life];
+        if places.len() <= read {
+            places.resize(read + 1, None);
+        }
+        places[read] = Some(self.shown.len() as u32);
+        self.shown.push(shown);
     }
 
     /// The next process to get a request.
@@ -205,7 +238,7 @@ impl Server {
             let samples = vec![gpu::sample(&self.log, &self.hazards, place, moment)];
             let pulse = Some(Pulse::of(&samples));
             let body = ReadingBody::Gpus(samples);
-            self.shown.push(Shown { life, read, moment, body });
+            self.keep(Shown { life, read, moment, body });
             return ReadStamp { pulse, ..stamp };
         }
         let noise = self.noise(place, life, stamp.seen.as_ref().map_or(0, |seen| seen.others));
@@ -227,7 +260,7 @@ impl Server {
         let moved = if first { Vec::new() } else { moved(before, &families) };
         let seen = Some(Arc::new(observe(&families)));
         let body = ReadingBody::Families(families);
-        self.shown.push(Shown { life, read, moment, body });
+        self.keep(Shown { life, read, moment, body });
         ReadStamp { seen, moved, ..stamp }
     }
 }
