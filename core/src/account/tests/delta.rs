@@ -61,8 +61,11 @@ fn a_counters_delta_is_end_less_start_and_its_rate_is_over_the_time_given() {
 
 #[test]
 fn a_series_born_in_between_counts_from_zero() {
-    let m = marks(&[4.0, 7.0]);
-    assert_eq!(total(&between(None, &m[1])), Some(7.0));
+    let m = marks(&[4.0, 7.0, 2.0, 3.0]);
+    let change = between(None, &m[1]);
+    assert_eq!((total(&change), change.reset), (Some(7.0), false));
+    let change = between(None, &m[3]);
+    assert_eq!((total(&change), change.reset), (Some(7.0 + 3.0), true), "set back since");
 }
 
 #[test]
@@ -207,9 +210,10 @@ fn a_histogram_whose_buckets_disagree_is_not_repaired() {
         "the buckets of its END reading disagree: its bucket +Inf holds 6 and its count is 7"
     );
     let grown = histogram(&[("0.1", 3.0), ("+Inf", 3.0)], None, Some(3.0));
-    let why = change_of(&good, &grown).delta(None).unwrap_err();
+    let change = change_of(&good, &grown);
+    assert!(change.torn && !change.reset);
     assert_eq!(
-        why,
+        change.delta(None).unwrap_err(),
         "its buckets grew by amounts that disagree: its bucket +Inf holds 1 and its bucket 0.1 \
          holds 2"
     );
@@ -273,4 +277,38 @@ fn a_bucket_or_a_count_that_falls_is_a_reset_and_a_sum_that_falls_is_none() {
     let summary = |count, sum| Value::Summary { sum: Some(sum), count: Some(count) };
     assert!(change_of(&summary(5.0, 9.0), &summary(4.0, 9.0)).reset);
     assert!(!change_of(&summary(5.0, 9.0), &summary(5.0, 8.0)).reset);
+}
+
+#[test]
+fn changes_are_added_where_they_have_the_same_parts() {
+    let counted = |value: f64| {
+        let m = marks(&[0.0, value]);
+        between(Some(&m[0]), &m[1])
+    };
+    let of = |bound: &str, n: f64| {
+        let read = |n| histogram(&[(bound, n), ("+Inf", n)], None, Some(n));
+        change_of(&read(0.0), &read(n))
+    };
+    assert_eq!(counted(2.0).plus(&counted(3.0)).as_ref().and_then(total), Some(5.0));
+    assert!(of("1", 2.0).plus(&of("1", 3.0)).is_some());
+    assert_eq!(of("1", 2.0).plus(&of("2", 3.0)), None, "as many parts, of other bounds");
+    let m = marks(&[5.0, 1.0]);
+    let reset = between(Some(&m[0]), &m[1]);
+    for (a, b) in [(&reset, &counted(1.0)), (&counted(1.0), &reset)] {
+        assert!(a.plus(b).is_some_and(|sum| sum.reset));
+    }
+}
+
+#[test]
+fn readings_of_one_histogram_share_their_bounds_while_those_are_the_same() {
+    let read = |bound: &str| histogram(&[(bound, 1.0), ("+Inf", 1.0)], None, Some(1.0));
+    let bounds = |sample: &Sample| match &sample.layout {
+        Layout::Buckets(bounds) => bounds.clone(),
+        Layout::Single | Layout::SumAndCount => panic!("{sample:?}"),
+    };
+    let first = Sample::of(&read("1"), None).unwrap();
+    let same = Sample::of(&read("1"), Some(&first)).unwrap();
+    assert!(Arc::ptr_eq(&bounds(&first), &bounds(&same)));
+    let other = Sample::of(&read("2"), Some(&first)).unwrap();
+    assert_eq!(bounds(&other).to_vec(), ["2", "+Inf"]);
 }
