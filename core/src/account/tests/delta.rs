@@ -300,6 +300,31 @@ fn changes_are_added_where_they_have_the_same_parts() {
 }
 
 #[test]
+fn changes_are_equal_as_far_as_sums_are_exact_and_nothing_is_no_change() {
+    let to = |value: f64| between(None, &marks(&[value])[0]);
+    let summary = |sum, count| {
+        let start = Value::Summary { sum: Some(0.0), count: Some(0.0) };
+        change_of(&start, &Value::Summary { sum, count: Some(count) })
+    };
+    for (a, b, equal) in [
+        (to(5.0), to(5.0), true),
+        (to(5.0), to(6.0), false),
+        (to(0.0), to(1e-10), true),
+        (to(1e9), to(1e9 + 0.5), true),
+        (to(1e9), to(1e9 + 2.0), false),
+        (summary(None, 1.0), summary(None, 1.0), true),
+        (summary(None, 1.0), summary(Some(1.0), 1.0), false),
+        (summary(None, 1.0), to(1.0), false),
+    ] {
+        assert_eq!((a.equals(&b), b.equals(&a)), (equal, equal), "{a:?} {b:?}");
+    }
+    let m = marks(&[5.0, 1.0]);
+    let none = between(Some(&m[0]), &m[1]).nothing();
+    assert_eq!((total(&none), none.why_reset(), none.fall), (Some(0.0), None, None));
+    assert_eq!(none.broke, None);
+}
+
+#[test]
 fn readings_of_one_histogram_share_their_bounds_while_those_are_the_same() {
     let read = |bound: &str| histogram(&[(bound, 1.0), ("+Inf", 1.0)], None, Some(1.0));
     let bounds = |sample: &Sample| match &sample.layout {

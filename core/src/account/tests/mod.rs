@@ -7,6 +7,7 @@
 //! - [`source`]: what the book of one source takes from which reading.
 //! - [`trust`]: resets, several processes, what does not fit, what is malformed.
 //! - [`notes`]: what is said of the run, and what GPUs report.
+//! - [`slo`]: what a search came to.
 //! - [`windows`]: `run.json`'s windows.
 //! - [`reconcile`]: the client's ledger against the server's.
 //! - [`verdicts`], [`outcomes`]: what is said of phases and of the run.
@@ -18,6 +19,7 @@ mod notes;
 mod outcomes;
 mod reconcile;
 mod run;
+mod slo;
 mod source;
 mod trust;
 mod verdicts;
