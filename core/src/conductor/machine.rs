@@ -345,3 +345,21 @@ impl Machine for Conductor {
         self.timers.next_deadline()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{GatePlan, Limits, PhaseKind, PhaseSpec};
+
+    #[test]
+    fn an_event_that_is_not_allowed_changes_nothing_and_is_counted() {
+        let mut spec = PhaseSpec::new("a", PhaseKind::Profiling);
+        (spec.concurrency, spec.requests) = (Some(1), Some(1));
+        let plan = RunPlan::new(0, vec![spec], GatePlan::default(), Limits::default()).unwrap();
+        let mut conductor = Conductor::new(&plan);
+        assert_eq!((conductor.step(RunEvent::GiveUp), conductor.invalid_steps()), (None, 1));
+        assert_eq!((conductor.step(RunEvent::PhasesOver), conductor.invalid_steps()), (None, 2));
+        assert_eq!(conductor.step(RunEvent::Begin), None);
+        assert_eq!((conductor.state(), conductor.invalid_steps()), (RunState::Idle, 2));
+    }
+}
