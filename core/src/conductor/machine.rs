@@ -349,7 +349,8 @@ impl Machine for Conductor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{GatePlan, Limits, PhaseKind, PhaseSpec};
+    use crate::conductor::lifecycle::PhaseEvent;
+    use crate::plan::{GatePlan, PhaseKind, PhaseSpec};
 
     #[test]
     fn an_event_that_is_not_allowed_changes_nothing_and_is_counted() {
@@ -361,5 +362,9 @@ mod tests {
         assert_eq!((conductor.step(RunEvent::PhasesOver), conductor.invalid_steps()), (None, 2));
         assert_eq!(conductor.step(RunEvent::Begin), None);
         assert_eq!((conductor.state(), conductor.invalid_steps()), (RunState::Idle, 2));
+        assert!(!conductor.apply(0, PhaseEvent::Drained));
+        assert!(!conductor.apply(0, PhaseEvent::GatesReleased));
+        assert_eq!(conductor.phase_state(0), Some(PhaseState::Created));
+        assert_eq!(conductor.invalid_steps(), 4);
     }
 }
