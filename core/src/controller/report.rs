@@ -117,7 +117,8 @@ mod tests {
         assert_eq!(excused, [true, false, false]);
         let summary = DomainSummary::Readings { readings: 1, failed: 0 };
         // Who handed in, who was taken out and who owes; whether it is joined.
-        let cases: [(&[&str], &[&str], &[&str], Option<bool>); 8] = [
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], Option<bool>);
+        let cases: [Case<'_>; 8] = [
             (&["there"], &[], &[], Some(true)),
             (&["there"], &["excused"], &[], Some(true)),
             (&["there"], &["gone"], &[], Some(false)),
@@ -133,7 +134,6 @@ mod tests {
                 results: results.iter().map(|name| (service(name), summary.clone())).collect(),
                 evicted: evicted.iter().map(reason).collect(),
                 pending: pending.iter().map(|name| service(name)).collect(),
-                ..DomainReport::default()
             };
             report.domains = BTreeMap::from([(Domain::telemetry(), domain)]);
             let expected = joined.map(|joined| ("telemetry".to_owned(), joined));
