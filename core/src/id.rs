@@ -302,6 +302,17 @@ mod tests {
     }
 
     #[test]
+    fn every_id_is_said_as_it_is_written() {
+        let domain = Domain::new("my_domain").unwrap();
+        assert_eq!((domain.as_str(), domain.to_string().as_str()), ("my_domain", "my_domain"));
+        assert_eq!(String::from(domain.clone()), "my_domain");
+        assert_eq!(serde_json::to_string(&domain).unwrap(), "\"my_domain\"");
+        assert_eq!(CreditId { phase: 1, number: 23 }.to_string(), "1/23");
+        let phase = PhaseId::derive(&Seed::root(0), 0, "warmup");
+        assert_eq!(serde_json::to_string(&phase).unwrap(), format!("\"{phase}\""));
+    }
+
+    #[test]
     fn phase_ids_come_from_the_seed() {
         let a = PhaseId::derive(&Seed::root(0), 0, "warmup");
         assert_eq!(a, PhaseId::derive(&Seed::root(0), 0, "warmup"));

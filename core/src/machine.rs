@@ -166,7 +166,7 @@ mod tests {
         let mut buf = EffectBuf::with_bound(1);
         Sink::push(&mut buf, 'a');
         Sink::push(&mut buf, 'b');
-        assert_eq!(buf.beyond_bound(), 1);
+        assert_eq!((buf.beyond_bound(), buf.as_slice()), (1, ['a', 'b'].as_slice()));
         assert_eq!(buf.drain().collect::<String>(), "ab");
         assert!(buf.as_slice().is_empty());
     }

@@ -266,3 +266,21 @@ mod maybe_finite {
         Ok(Option::<f64>::deserialize(d)?.unwrap_or(f64::NAN))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_comes_back_as_it_was_and_one_that_is_no_number_as_none() {
+        for value in [0.5, -3.0, 1e300] {
+            let json = serde_json::to_string(&Value::Value(value)).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), Value::Value(value));
+        }
+        for value in [f64::NAN, f64::INFINITY] {
+            let json = serde_json::to_string(&Value::Value(value)).unwrap();
+            let back = serde_json::from_str::<Value>(&json).unwrap();
+            assert!(matches!(back, Value::Value(value) if value.is_nan()), "{json}");
+        }
+    }
+}

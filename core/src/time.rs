@@ -103,10 +103,8 @@ pub mod seconds {
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
         if d.is_human_readable() {
             let seconds = f64::deserialize(d)?;
-            let checked = Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)?;
-            // The check rounds down; this finds the nanosecond that was written.
-            let nanos = (seconds * 1e9).round();
-            Ok(if nanos < 1e18 { Duration::from_nanos(nanos as u64) } else { checked })
+            // Rounds to the nearest nanosecond: the one that was written.
+            Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)
         } else {
             u64::deserialize(d).map(Duration::from_nanos)
         }

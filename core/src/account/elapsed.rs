@@ -30,7 +30,7 @@ impl Elapsed {
     /// The rate of `total` over this time; `None` over no time.
     #[must_use]
     pub fn rate(&self, total: f64) -> Option<f64> {
-        (self.seconds > 0.0).then(|| total / self.seconds).filter(|rate| rate.is_finite())
+        Some(total / self.seconds).filter(|rate| rate.is_finite())
     }
 
     /// How far the true rate can be from [`Elapsed::rate`]: that over the

@@ -18,12 +18,6 @@ pub struct Span {
 }
 
 impl Span {
-    /// Its length in seconds.
-    #[must_use]
-    pub fn seconds(&self) -> f64 {
-        self.end.since(self.start).as_secs_f64()
-    }
-
     /// Whether `at` lies in it.
     #[must_use]
     pub fn contains(&self, at: Tick) -> bool {
@@ -210,7 +204,7 @@ mod tests {
         gauge.set(&spans, Tick(0), 4.0);
         gauge.set(&spans, Tick(10), 6.0);
         gauge.set(&spans, Tick(20), 8.0);
-        assert_eq!(gauge.stats(&spans, 0).map(|s| s.avg), Some(6.0));
+        assert_eq!(gauge.stats(&spans, 0).map(|s| (s.avg, s.min, s.max)), Some((6.0, 6.0, 6.0)));
     }
 
     #[test]

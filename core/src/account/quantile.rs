@@ -43,7 +43,7 @@ pub fn quantiles(buckets: &[(String, f64)]) -> BTreeMap<String, Quantile> {
 /// to interpolate to: the estimate is `None`.
 #[must_use]
 pub fn quantile(buckets: &[(f64, f64)], p: f64) -> Option<Quantile> {
-    let all = buckets.last().map(|(_, n)| *n).filter(|n| *n > 0.0)?;
+    let all = buckets.last().map(|(_, n)| *n)?;
     let rank = p * all;
     // A bucket that is empty holds no quantile, p = 0 included.
     let at = buckets.iter().position(|(_, n)| *n >= rank && *n > 0.0)?;
@@ -91,12 +91,22 @@ mod tests {
         assert_eq!(p50, Some(Quantile { lower: None, upper: Some(4.0), estimate: Some(2.0) }));
         let negative = of(&[("-1", 10.0), ("+Inf", 10.0)], "p50");
         assert_eq!(negative, Some(Quantile { lower: None, upper: Some(-1.0), estimate: None }));
+        let zero = of(&[("0", 10.0), ("+Inf", 10.0)], "p50");
+        assert_eq!(zero, Some(Quantile { lower: None, upper: Some(0.0), estimate: None }));
+    }
+
+    #[test]
+    fn an_empty_bucket_holds_no_quantile() {
+        let least = quantile(&[(1.0, 0.0), (2.0, 5.0), (3.0, 5.0)], 0.0);
+        let lower = Some(1.0);
+        assert_eq!(least, Some(Quantile { lower, upper: Some(2.0), estimate: lower }));
     }
 
     #[test]
     fn nothing_observed_has_no_quantiles() {
         assert_eq!(of(&[("1", 0.0), ("+Inf", 0.0)], "p50"), None);
         assert_eq!(of(&[], "p50"), None);
+        assert_eq!(quantile(&[(1.0, 0.0)], 0.0), None);
     }
 
     #[test]

@@ -133,6 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn one_change_tells_no_period() {
+        let mut freshness = Freshness::default();
+        assert!(feed(&mut freshness, 0, 1, true) && feed(&mut freshness, 50_000, 2, true));
+        assert!(feed(&mut freshness, 110_000, 2, true), "one minute, as where none is known");
+        assert!(!feed(&mut freshness, 110_001, 2, true));
+        // The time from the first reading on is not one between changes.
+        let mut freshness = Freshness::default();
+        for (ms, digest) in [(0, 1), (50_000, 2), (50_100, 3), (55_100, 3)] {
+            assert!(feed(&mut freshness, ms, digest, true));
+        }
+        assert!(!feed(&mut freshness, 55_101, 3, true));
+    }
+
+    #[test]
     fn a_period_that_is_not_known_may_be_half_a_minute() {
         let mut freshness = Freshness::default();
         for second in 0..=60 {
@@ -144,8 +158,12 @@ mod tests {
     #[test]
     fn the_pulse_is_of_what_is_shown_and_not_of_when_it_was_read() {
         let gpu = GpuSample { energy_mj: Some(5), power_mw: Some(1), ..GpuSample::default() };
-        let later =
-            GpuSample { energy_from: Some(Tick(1)), energy_to: Some(Tick(2)), ..gpu.clone() };
+        let later = GpuSample {
+            energy_from: Some(Tick(1)),
+            energy_to: Some(Tick(2)),
+            processes: Some(Vec::new()),
+            ..gpu.clone()
+        };
         let pulse = Pulse::of(core::slice::from_ref(&gpu));
         assert!(pulse.must_move);
         assert_eq!(Pulse::of(&[later]), pulse);

@@ -79,6 +79,9 @@ mod tests {
         assert!(is_exceeded(0.01, &counts(0, 5, 0), None));
         // Just above the limit it takes many.
         assert!(!is_exceeded(0.1, &counts(88, 12, 0), None));
+        // 20.720 of the 20.723 that it takes; one more is enough.
+        assert!(!is_exceeded(0.1, &counts(8_700, 1_186, 0), None));
+        assert!(is_exceeded(0.1, &counts(8_700, 1_187, 0), None));
         assert!(is_exceeded(0.1, &counts(88_000, 12_000, 0), None));
         assert!(!is_exceeded(0.1, &counts(90_000, 10_000, 0), None));
     }

@@ -348,3 +348,26 @@ impl Machine for Conductor {
         self.timers.next_deadline()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conductor::lifecycle::PhaseEvent;
+    use crate::plan::{GatePlan, PhaseKind, PhaseSpec};
+
+    #[test]
+    fn an_event_that_is_not_allowed_changes_nothing_and_is_counted() {
+        let mut spec = PhaseSpec::new("a", PhaseKind::Profiling);
+        (spec.concurrency, spec.requests) = (Some(1), Some(1));
+        let plan = RunPlan::new(0, vec![spec], GatePlan::default(), Limits::default()).unwrap();
+        let mut conductor = Conductor::new(&plan);
+        assert_eq!((conductor.step(RunEvent::GiveUp), conductor.invalid_steps()), (None, 1));
+        assert_eq!((conductor.step(RunEvent::PhasesOver), conductor.invalid_steps()), (None, 2));
+        assert_eq!(conductor.step(RunEvent::Begin), None);
+        assert_eq!((conductor.state(), conductor.invalid_steps()), (RunState::Idle, 2));
+        assert!(!conductor.apply(0, PhaseEvent::Drained));
+        assert!(!conductor.apply(0, PhaseEvent::GatesReleased));
+        assert_eq!(conductor.phase_state(0), Some(PhaseState::Created));
+        assert_eq!(conductor.invalid_steps(), 4);
+    }
+}

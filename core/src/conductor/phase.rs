@@ -238,8 +238,6 @@ impl Phase {
         match self.next_of_pacer(start, now, sessions.held()) {
             Next::At(timer, at) => or_due(timer, at),
             Next::Blocked => until_stop(),
-            // Arrivals have ended; sessions may go on.
-            Next::Stop if sessions.held() > 0 => until_stop(),
             next @ (Next::Issue(_) | Next::Turn(_) | Next::Stop) => next,
         }
     }

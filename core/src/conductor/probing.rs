@@ -238,3 +238,17 @@ impl Conductor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_of_a_probe_is_said_in_its_unit() {
+        let probe = Probe { value: 2.5, requests: 40 };
+        let rate = words(SweepBy::RequestRate, probe);
+        assert_eq!(rate, "2.5 requests per second, 40 in all");
+        let probe = Probe { value: 3.0, requests: 40 };
+        assert_eq!(words(SweepBy::Concurrency, probe), "3 requests at a time, 40 in all");
+    }
+}

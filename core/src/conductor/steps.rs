@@ -485,7 +485,6 @@ impl Conductor {
         let grace = if leaving { Duration::ZERO } else { self.limits.cancel_grace };
         self.apply(index, event);
         match before {
-            PhaseState::Gated if leaving => {}
             PhaseState::Gated => {
                 if let Some(id) = self.phases.get(index).map(|p| p.plan.id) {
                     self.cancel_gate(id, BaselineKind::Start, now, out);

@@ -95,3 +95,49 @@ pub struct OddAcks {
     /// After the boundary was closed.
     pub late: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_joined_if_all_who_are_not_excused_handed_in() {
+        let service = |name: &str| ServiceId::new(name);
+        let eviction = |name: &str, excused| Eviction {
+            service: service(name),
+            reason: "disabled".to_owned(),
+            excused,
+            at: Tick::ZERO,
+        };
+        let mut report = ControllerReport {
+            evictions: vec![eviction("excused", true), eviction("gone", false)],
+            ..ControllerReport::default()
+        };
+        let excused = ["excused", "gone", "there"].map(|name| report.excused(&service(name)));
+        assert_eq!(excused, [true, false, false]);
+        let summary = DomainSummary::Readings { readings: 1, failed: 0 };
+        // Who handed in, who was taken out and who owes; whether it is joined.
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], Option<bool>);
+        let cases: [Case<'_>; 8] = [
+            (&["there"], &[], &[], Some(true)),
+            (&["there"], &["excused"], &[], Some(true)),
+            (&["there"], &["gone"], &[], Some(false)),
+            (&["there"], &[], &["other"], Some(false)),
+            (&[], &[], &["other"], Some(false)),
+            (&[], &["gone"], &[], Some(false)),
+            (&[], &["excused"], &[], None),
+            (&[], &[], &[], None),
+        ];
+        for (results, evicted, pending, joined) in cases {
+            let reason = |name: &&str| (service(name), "disabled".to_owned());
+            let domain = DomainReport {
+                results: results.iter().map(|name| (service(name), summary.clone())).collect(),
+                evicted: evicted.iter().map(reason).collect(),
+                pending: pending.iter().map(|name| service(name)).collect(),
+            };
+            report.domains = BTreeMap::from([(Domain::telemetry(), domain)]);
+            let expected = joined.map(|joined| ("telemetry".to_owned(), joined));
+            assert_eq!(report.joined(), expected.into_iter().collect(), "{results:?} {evicted:?}");
+        }
+    }
+}

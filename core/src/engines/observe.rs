@@ -145,3 +145,29 @@ fn value(series: &Series, part: Part) -> Option<f64> {
         | (Value::Histogram(_) | Value::Summary { .. }, Part::Value) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_the_same_part_of_the_same_family_whatever_it_counts_to() {
+        let count = |family: &str, part, value| Count {
+            engine: Engine::Vllm,
+            family: family.to_owned().into(),
+            part,
+            unit: Unit::Requests,
+            value,
+        };
+        let one = count("a", Part::Count, 1.0);
+        assert!(one.is_same(&count("a", Part::Count, 2.0)));
+        assert!(!one.is_same(&count("a", Part::Sum, 1.0)));
+        assert!(!one.is_same(&count("b", Part::Count, 1.0)));
+    }
+
+    #[test]
+    fn the_steps_around_a_model_are_no_models() {
+        let steps = ["preprocessing", "postprocessing", "llama", ""].map(is_step);
+        assert_eq!(steps, [true, true, false, false]);
+    }
+}

@@ -67,6 +67,7 @@ pub mod option {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::{Deserialize, Serialize};
 
     use crate::plan::{Arrival, ArrivalProcess};
 
@@ -79,6 +80,29 @@ mod tests {
             panic!("{back:?} from {json}");
         };
         (rate, shape)
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Both {
+        #[serde(with = "crate::journal::exact")]
+        one: f64,
+        #[serde(with = "crate::journal::exact::option")]
+        other: Option<f64>,
+    }
+
+    #[test]
+    fn a_number_is_written_as_one_unless_it_would_not_come_back() {
+        for (value, number) in [(0.5, true), (3.0, true), (f64::INFINITY, false)] {
+            let both = Both { one: value, other: Some(value) };
+            let json = serde_json::to_value(&both).unwrap();
+            let written = [&json["one"], &json["other"]].map(|written| written.is_number());
+            assert_eq!(written, [number; 2], "{json}");
+            assert_eq!(serde_json::from_value::<Both>(json).unwrap(), both);
+        }
+        let none = Both { one: 0.0, other: None };
+        let json = serde_json::to_string(&none).unwrap();
+        assert_eq!(serde_json::from_str::<Both>(&json).unwrap(), none);
+        assert!(serde_json::from_str::<Both>(r#"{"one":"many","other":null}"#).is_err());
     }
 
     #[test]

@@ -71,7 +71,7 @@ mod tests {
         #[test]
         fn text_form_round_trips(text in "(baseline_collector|result_producer:[a-z_0-9]{0,8}|.{0,16})") {
             let parsed: Capability = text.parse().unwrap();
-            prop_assert_eq!(parsed.to_string(), text);
+            prop_assert_eq!((parsed.to_string(), String::from(parsed)), (text.clone(), text));
         }
     }
 }

@@ -73,3 +73,22 @@ impl Outbox {
         Envelope { from: self.id.clone(), to: to.clone(), message_id, sequence, body }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_has_an_id_of_its_own_and_one_said_again_keeps_it() {
+        let mut outbox = Outbox::new(ServiceId::new("gpu"));
+        assert_eq!(outbox.id(), &ServiceId::new("gpu"));
+        let to = ServiceId::controller();
+        let sent = [0; 3].map(|_| outbox.send(&to, Message::Begin));
+        let again = outbox.resend(sent[1].message_id, &to, Message::Begin);
+        let ids = sent.iter().map(|m| m.message_id).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!((ids.len(), again.message_id), (3, sent[1].message_id));
+        let order = sent.iter().chain([&again]).map(|m| m.sequence).collect::<Vec<_>>();
+        assert!(order.windows(2).all(|pair| pair[1] == pair[0] + 1), "{order:?}");
+        assert_eq!((&again.from, &again.to), (&ServiceId::new("gpu"), &to));
+    }
+}

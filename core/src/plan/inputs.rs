@@ -277,6 +277,7 @@ pub(super) fn check_fixed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Stop;
     use proptest::prelude::*;
 
     #[test]
@@ -303,6 +304,101 @@ mod tests {
         assert_eq!(inputs(Some(2), None, schedule).check(), Ok(()));
         assert!(Schedule::new(vec![2, 1]).is_err_and(|e| e.problem == "goes back in time"));
         assert!(Schedule::new(vec![]).is_err() && Sessions::new(vec![]).is_err());
+    }
+
+    #[test]
+    fn sessions_and_schedules_hold_what_they_were_made_of() {
+        let think = vec![vec![], vec![5, 7]];
+        let sessions = Sessions::new(think.clone()).unwrap();
+        assert_eq!((sessions.len(), Vec::from(sessions)), (2, think));
+        let schedule = Schedule::new(vec![3, 8, 8]).unwrap();
+        assert_eq!((schedule.len(), schedule.last_ns()), (3, 8));
+        assert_eq!([2, 3, 7, 8].map(|t| schedule.until(t)), [0, 1, 1, 3]);
+        let at = [0, 1, 2, 3].map(|place| schedule.at_ns(place));
+        assert_eq!(at, [Some(3), Some(8), Some(8), None]);
+        assert!(Inputs::default().is_empty());
+        assert!(!Inputs { repeat: true, ..Inputs::default() }.is_empty());
+    }
+
+    #[test]
+    fn an_input_may_be_as_large_as_its_bounds_and_no_larger() {
+        let items = |n: usize| Inputs { items: u32::try_from(n).ok(), ..Inputs::default() }.check();
+        assert_eq!(items(MAX_ITEMS), Ok(()));
+        assert!(items(MAX_ITEMS + 1).is_err_and(|e| e.path == "inputs.items"));
+        assert!(Schedule::new(vec![0; MAX_ITEMS]).is_ok());
+        assert!(Schedule::new(vec![0; MAX_ITEMS + 1]).is_err());
+        assert!(Sessions::new(vec![Vec::new(); MAX_ITEMS]).is_ok());
+        assert!(Sessions::new(vec![Vec::new(); MAX_ITEMS + 1]).is_err());
+        let turns =
+            |n: usize, of: usize| Sessions::new(vec![vec![0; of - 1]; n]).map_err(|e| e.problem);
+        assert!(turns(1, MAX_TURNS_OF_ONE).is_ok());
+        assert_eq!(turns(1, MAX_TURNS_OF_ONE + 1).unwrap_err(), "one of them has too many turns");
+        assert!(turns(MAX_TURNS / 8, 8).is_ok());
+        assert_eq!(turns(MAX_TURNS / 8 + 1, 8).unwrap_err(), "have too many turns");
+    }
+
+    /// What `change` makes of a phase whose input has these.
+    fn phase(
+        inputs: Inputs,
+        change: impl Fn(&mut PhaseSpec),
+    ) -> Result<crate::plan::PhasePlan, String> {
+        use crate::plan::{GatePlan, Limits, PhaseKind, RunPlan};
+        let mut spec = PhaseSpec::new("a", PhaseKind::Profiling);
+        change(&mut spec);
+        let (gate, limits) = (GatePlan::default(), Limits::default());
+        let plan = RunPlan::with_inputs(0, vec![spec], gate, limits, inputs);
+        plan.map(|plan| plan.phases()[0].clone()).map_err(|e| e.path)
+    }
+
+    #[test]
+    fn a_phase_of_sessions_ends_with_their_turns_unless_it_is_told_when() {
+        let sessions = Sessions::new(vec![vec![], vec![5, 7]]).ok();
+        let inputs = Inputs { items: Some(2), sessions, ..Inputs::default() };
+        let with = |most: u64, stop: fn(&mut PhaseSpec)| {
+            phase(inputs.clone(), |spec| {
+                (spec.concurrency, spec.sessions) = (Some(1), Some(most));
+                stop(spec);
+            })
+        };
+        let stop = |most, stop| with(most, stop).map(|p| (p.most_sessions, p.stop));
+        assert_eq!(stop(4, |_| {}), Ok((Some(4), Stop::Requests(8))));
+        assert_eq!(stop(4, |s| s.requests = Some(3)), Ok((Some(4), Stop::Requests(3))));
+        let second = Duration::from_secs(1);
+        let timed = stop(4, |s| s.duration = Some(Duration::from_secs(1)));
+        assert_eq!(timed, Ok((Some(4), Stop::Duration(second))));
+        assert_eq!(stop(0, |_| {}), Err("phases[0].sessions".to_owned()));
+        assert_eq!(stop(1 << 32, |_| {}), Err("phases[0].sessions".to_owned()));
+        let none = phase(Inputs::default(), |s| (s.concurrency, s.sessions) = (Some(1), Some(1)));
+        assert_eq!(none.map(|p| p.stop), Err("phases[0].sessions".to_owned()));
+    }
+
+    #[test]
+    fn a_trace_sends_all_of_its_arrivals_and_has_no_other_rate() {
+        let schedule = Schedule::new(vec![0, 5, 9]).ok();
+        let inputs = Inputs { items: Some(3), schedule, ..Inputs::default() };
+        let with = |change: fn(&mut PhaseSpec)| {
+            let phase = phase(inputs.clone(), |spec| {
+                spec.fixed_schedule = true;
+                change(spec);
+            });
+            phase.map(|p| (p.arrival, p.stop))
+        };
+        let second = Duration::from_secs(1);
+        let fixed = Arrival::Fixed { max_concurrency: None };
+        assert_eq!(with(|_| {}), Ok((fixed, Stop::Requests(3))));
+        assert_eq!(with(|s| s.requests = Some(2)), Ok((fixed, Stop::Requests(2))));
+        let timed = with(|s| s.duration = Some(Duration::from_secs(1)));
+        assert_eq!(timed, Ok((fixed, Stop::Duration(second))));
+        assert!(with(|s| s.ramp = Some(Duration::ZERO)).is_ok(), "a ramp of no time is none");
+        let ramped = with(|s| s.ramp = Some(Duration::from_secs(1)));
+        assert_eq!(ramped, Err("phases[0].ramp".to_owned()));
+        for change in [(|s| s.request_rate = Some(1.0)) as fn(&mut PhaseSpec), |s| {
+            s.arrival = Some(crate::plan::ArrivalProcess::Poisson)
+        }] {
+            assert_eq!(with(change), Err("phases[0].fixed_schedule".to_owned()));
+        }
+        let none = phase(Inputs::default(), |s| s.fixed_schedule = true);
+        assert_eq!(none.map(|p| p.stop), Err("phases[0].fixed_schedule".to_owned()));
     }
 
     proptest! {

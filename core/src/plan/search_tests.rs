@@ -33,10 +33,40 @@ fn a_plan_with_a_search_reads_back_and_knows_its_probes() {
     (warmup.concurrency, warmup.requests) = (Some(1), Some(1));
     let plan = planned(vec![warmup, probe("a"), probe("b")], search()).unwrap();
     assert_eq!(plan.probes().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(plan.search(), Some(&search()));
+    let mut idle = PhaseSpec::idle("idle", Duration::from_secs(1));
+    idle.name = "before".to_owned();
+    let none = planned(vec![idle, PhaseSpec { kind: PhaseKind::Warmup, ..probe("w") }], search());
+    assert!(none.is_err_and(|e| e.problem == "has no probe"));
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<RunPlan>(&json).unwrap(), plan);
     let wrong = json.replace("\"high\":64.0", "\"high\":65.0");
     assert!(serde_json::from_str::<RunPlan>(&wrong).is_err());
+}
+
+#[test]
+fn the_bounds_of_what_may_be_searched_belong_to_it() {
+    let most = f64::from(u32::MAX);
+    let closed = |high: f64| {
+        let mut phase = PhaseSpec::new("a", PhaseKind::Profiling);
+        (phase.concurrency, phase.requests) = (Some(high as u32), Some(400));
+        planned(vec![phase], SearchPlan { by: SweepBy::Concurrency, high, ..search() }).is_ok()
+    };
+    assert!(closed(most) && !closed(most + 1.0));
+    let requests = |requests, most_requests| {
+        let mut phase = probe("a");
+        phase.requests = Some(most_requests);
+        planned(vec![phase], SearchPlan { requests, most_requests, ..search() }).is_ok()
+    };
+    assert!(requests(400, 400) && requests(100, MAX_REQUESTS) && !requests(401, 400));
+    let tolerance = |tolerance| planned(vec![probe("a")], SearchPlan { tolerance, ..search() });
+    assert!(tolerance(1.0).is_ok() && tolerance(1.1).is_err());
+    let low = |low| planned(vec![probe("a")], SearchPlan { low, ..search() });
+    assert!(low(0.0).is_err() && low(63.9).is_ok());
+    let mut search = SearchPlan { requests: 100, ..search() };
+    search.most_requests = MAX_REQUESTS + 1;
+    let phase = PhaseSpec { requests: Some(MAX_REQUESTS), ..probe("a") };
+    assert!(planned(vec![phase], search).is_err_and(|e| e.path == "requests"));
 }
 
 #[test]

@@ -64,6 +64,56 @@ fn each_contradiction_is_one_error_that_names_key_and_remedy() {
 }
 
 #[test]
+fn what_is_allowed_goes_up_to_and_includes_its_bound() {
+    let many = |n: usize| (0..n).map(|i| spec(&format!("{i}"))).collect::<Vec<_>>();
+    let fine = "no error";
+    for (phases, begins) in [
+        (many(MAX_PHASES), fine),
+        (many(MAX_PHASES + 1), "phases: has 10001 phases"),
+        (with(|s| s.requests = Some(MAX_REQUESTS)), fine),
+        (with(|s| s.requests = Some(MAX_REQUESTS + 1)), "phases[0].requests: is too many"),
+        (vec![staged(&vec![(1.0, false, 1); MAX_STAGES])], fine),
+    ] {
+        assert!(error(phases).starts_with(begins), "{begins}");
+    }
+    let of = |shape| {
+        error(with(|s| {
+            (s.request_rate, s.arrival) = (Some(1.0), Some(ArrivalProcess::Gamma { shape }));
+        }))
+    };
+    assert_eq!(of(0.5), fine);
+    for shape in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+        assert!(of(shape).starts_with("phases[0].burstiness: "), "{shape}");
+    }
+    let gate = |timeout, settle_timeout| {
+        let gate = GatePlan { enabled: true, timeout, settle_timeout };
+        RunPlan::new(0, vec![spec("a")], gate, Limits::default()).is_ok()
+    };
+    let second = Duration::from_secs(1);
+    assert!(gate(second, second) && !gate(Duration::ZERO, Duration::ZERO));
+}
+
+#[test]
+fn a_plan_gives_back_what_it_was_made_of() {
+    let gate = GatePlan { timeout: Duration::from_secs(9), ..GatePlan::default() };
+    let limits = Limits { heartbeat_misses: 7, ..Limits::default() };
+    let inputs = Inputs { items: Some(3), ..Inputs::default() };
+    let plan = RunPlan::with_inputs(12, vec![spec("a")], gate, limits, inputs.clone()).unwrap();
+    assert_eq!((plan.seed(), plan.gate(), plan.limits()), (12, &gate, &limits));
+    assert_eq!((plan.inputs(), plan.search()), (&inputs, None));
+    // What is not given is not written.
+    let bare = RunPlan::new(12, vec![spec("a")], gate, limits).unwrap();
+    let written = |plan: &RunPlan| serde_json::to_value(plan).unwrap().get("inputs").is_some();
+    assert!(written(&plan) && !written(&bare));
+}
+
+#[test]
+fn a_phase_without_gates_needs_no_time_for_them_unless_it_is_idle() {
+    let gate = GatePlan { enabled: false, timeout: Duration::ZERO, settle_timeout: Duration::ZERO };
+    assert!(RunPlan::new(0, vec![spec("a")], gate, Limits::default()).is_ok());
+}
+
+#[test]
 fn a_phase_with_a_duration_has_thirty_seconds_of_grace_unless_told() {
     let phases = with(|s| s.duration = Some(Duration::from_secs(1)));
     let plan = RunPlan::new(0, phases, GatePlan::default(), Limits::default());
@@ -156,9 +206,18 @@ fn an_idle_phase_sends_nothing_and_has_nothing_but_a_duration() {
     assert_eq!(plan.phases()[0].arrival, Arrival::Concurrency { concurrency: 0 });
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<RunPlan>(&text).unwrap(), plan);
-    let mut loaded = with_idle(vec![spec("a")]);
-    loaded[0].request_rate = Some(1.0);
-    assert!(error(loaded).starts_with("phases[0].kind: "));
+    let loads: [fn(&mut PhaseSpec); 5] = [
+        |s| s.concurrency = Some(1),
+        |s| s.request_rate = Some(1.0),
+        |s| s.arrival = Some(ArrivalProcess::Poisson),
+        |s| s.requests = Some(1),
+        |s| s.seamless = true,
+    ];
+    for (place, load) in loads.iter().enumerate() {
+        let mut loaded = vec![spec("a"), PhaseSpec::idle("idle", Duration::from_secs(1))];
+        load(&mut loaded[1]);
+        assert!(error(loaded).starts_with("phases[1].kind: "), "{place}");
+    }
     let mut endless = with_idle(vec![spec("a")]);
     endless[0].duration = None;
     assert!(error(endless).starts_with("phases[0].requests: "));

@@ -115,6 +115,29 @@ fn a_large_offset_does_not_swallow_the_deviation() {
 }
 
 #[test]
+fn a_small_value_is_not_lost_beside_large_ones_in_whatever_order() {
+    for values in [[1e16, 1.0, -1e16], [1.0, 1e16, -1e16]] {
+        let avg = stats_of(10, &values).avg.unwrap();
+        assert!((avg - 1.0 / 3.0).abs() < 1e-12, "{values:?}: {avg}");
+    }
+}
+
+#[test]
+fn a_rank_is_one_of_the_values_counted_from_one() {
+    for limit in [1, 10] {
+        let mut series = Series::with_limit(limit);
+        for value in [3.0, 1.0, 2.0] {
+            series.push(value);
+        }
+        let found = [0, 1, 2, 3, 4].map(|rank| series.at_rank(rank));
+        for (found, exact) in found.iter().zip([None, Some(1.0), Some(2.0), Some(3.0), None]) {
+            let near = |(a, b): (f64, f64)| (a - b).abs() <= RELATIVE_ERROR * b;
+            assert!(found.zip(exact).map_or(*found == exact, near), "{limit}: {found:?}");
+        }
+    }
+}
+
+#[test]
 fn memory_is_bounded_however_many_values_come() {
     let mut series = Series::default();
     for i in 0..EXACT_LIMIT as u32 + 40_000 {

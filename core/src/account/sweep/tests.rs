@@ -126,6 +126,7 @@ fn the_knee_is_where_throughput_over_latency_is_greatest() {
     // It saturates at the second.
     let (at, why) = knee(&[(10.0, 100.0), (20.0, 100.0), (21.0, 140.0), (21.0, 190.0)]);
     assert_eq!(at.as_deref(), Some("c2"), "{why}");
+    assert!(why.ends_with("is greatest at c2."), "{why}");
     // From the first on, more load only costs.
     let (at, why) = knee(&[(10.0, 100.0), (11.0, 180.0)]);
     assert_eq!(at.as_deref(), Some("c1"));

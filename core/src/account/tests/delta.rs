@@ -5,6 +5,7 @@ use crate::account::track::{Seen, Track};
 use crate::message::BaselineKind;
 use crate::reading::Histogram;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// The boundary that the reading at this place is for.
 fn key(place: usize) -> Key {
@@ -63,10 +64,13 @@ fn a_counters_delta_is_end_less_start_and_its_rate_is_over_the_time_given() {
 
 #[test]
 fn a_series_born_in_between_counts_from_zero() {
-    let absent = follow([None, Some(Value::Value(4.0)), Some(Value::Value(7.0))]);
-    assert_eq!(total(&absent.between(key(0), key(2), true).unwrap()), Some(7.0));
-    let unknown = follow([Some(Value::Value(4.0)), Some(Value::Value(7.0))]);
-    assert_eq!(total(&unknown.between(key(9), key(1), true).unwrap()), Some(7.0));
+    let value = |value| Some(Value::Value(value));
+    for (first, born) in [(0, None), (9, value(1.0))] {
+        let track = follow([born, value(4.0), value(7.0), value(2.0), value(3.0)]);
+        let to = |last| track.between(key(first), key(last), true).unwrap();
+        assert_eq!((total(&to(2)), to(2).reset), (Some(7.0), false));
+        assert_eq!((total(&to(4)), to(4).reset), (Some(7.0 + 3.0), true), "set back since");
+    }
 }
 
 #[test]
@@ -178,9 +182,10 @@ fn a_histogram_whose_buckets_disagree_is_not_repaired() {
         "the buckets of its END reading disagree: its bucket +Inf holds 6 and its count is 7"
     );
     let grown = histogram(&[("0.1", 3.0), ("+Inf", 3.0)], None, Some(3.0));
-    let why = change_of(&good, &grown).delta(None).unwrap_err();
+    let change = change_of(&good, &grown);
+    assert!(change.torn && !change.reset);
     assert_eq!(
-        why,
+        change.delta(None).unwrap_err(),
         "its buckets grew by amounts that disagree: its bucket +Inf holds 1 and its bucket 0.1 \
          holds 2"
     );
@@ -234,4 +239,57 @@ fn a_bucket_or_a_count_that_falls_is_a_reset_and_a_sum_that_falls_is_none() {
     let summary = |count, sum| Value::Summary { sum: Some(sum), count: Some(count) };
     assert!(change_of(&summary(5.0, 9.0), &summary(4.0, 9.0)).reset);
     assert!(!change_of(&summary(5.0, 9.0), &summary(5.0, 8.0)).reset);
+}
+
+#[test]
+fn changes_are_added_where_they_have_the_same_parts() {
+    let counted = |value: f64| change(&[0.0, value], 0, 1);
+    let of = |bound: &str, n: f64| {
+        let read = |n| histogram(&[(bound, n), ("+Inf", n)], None, Some(n));
+        change_of(&read(0.0), &read(n))
+    };
+    assert_eq!(counted(2.0).plus(&counted(3.0)).as_ref().and_then(total), Some(5.0));
+    assert!(of("1", 2.0).plus(&of("1", 3.0)).is_some());
+    assert_eq!(of("1", 2.0).plus(&of("2", 3.0)), None, "as many parts, of other bounds");
+    let reset = change(&[5.0, 1.0], 0, 1);
+    for (a, b) in [(&reset, &counted(1.0)), (&counted(1.0), &reset)] {
+        assert!(a.plus(b).is_some_and(|sum| sum.reset));
+    }
+}
+
+#[test]
+fn changes_are_equal_as_far_as_sums_are_exact_and_nothing_is_no_change() {
+    let to = |value: f64| change(&[0.0, value], 0, 1);
+    let summary = |sum, count| {
+        let start = Value::Summary { sum: Some(0.0), count: Some(0.0) };
+        change_of(&start, &Value::Summary { sum, count: Some(count) })
+    };
+    for (a, b, equal) in [
+        (to(5.0), to(5.0), true),
+        (to(5.0), to(6.0), false),
+        (to(0.0), to(1e-10), true),
+        (to(1e9), to(1e9 + 0.5), true),
+        (to(1e9), to(1e9 + 2.0), false),
+        (summary(None, 1.0), summary(None, 1.0), true),
+        (summary(None, 1.0), summary(Some(1.0), 1.0), false),
+        (summary(None, 1.0), to(1.0), false),
+    ] {
+        assert_eq!((a.equals(&b), b.equals(&a)), (equal, equal), "{a:?} {b:?}");
+    }
+    let none = change(&[5.0, 1.0], 0, 1).nothing();
+    assert_eq!((total(&none), none.why_reset(), none.broke), (Some(0.0), None, None));
+}
+
+#[test]
+fn readings_of_one_histogram_share_their_bounds_while_those_are_the_same() {
+    let read = |bound: &str| histogram(&[(bound, 1.0), ("+Inf", 1.0)], None, Some(1.0));
+    let bounds = |sample: &Sample| match &sample.layout {
+        Layout::Buckets(bounds) => bounds.clone(),
+        Layout::Single | Layout::SumAndCount => panic!("{sample:?}"),
+    };
+    let first = Sample::of(&read("1"), None).unwrap();
+    let same = Sample::of(&read("1"), Some(&first)).unwrap();
+    assert!(Arc::ptr_eq(&bounds(&first), &bounds(&same)));
+    let other = Sample::of(&read("2"), Some(&first)).unwrap();
+    assert_eq!(bounds(&other).to_vec(), ["2", "+Inf"]);
 }

@@ -63,6 +63,46 @@ fn that_events_cannot_be_seen_is_said_once_and_of_whom() {
 }
 
 #[test]
+fn what_a_phase_did_beside_its_load_is_said_and_nothing_of_what_it_did_not() {
+    use crate::conductor::{SessionCounts, report::PhaseFailure};
+    use crate::message::GateRefusal;
+    let mut run = Run::two_phases();
+    let report = &mut run.conductor.phases[1];
+    report.sessions = Some(SessionCounts::default());
+    assert_eq!(run.phase(1).notes.len(), 1);
+    let report = &mut run.conductor.phases[1];
+    (report.written_off, report.drawn_to_cancel) = (1, 2);
+    (report.unsent, report.repeated) = (3, 4);
+    report.sessions = Some(SessionCounts { begun: 9, completed: 3, failed: 2 });
+    report.failure = Some(PhaseFailure::StartRefused(GateRefusal::ShuttingDown));
+    insta::assert_snapshot!(run.phase(1).notes.join("\n"), @r"
+    The phase failed: its START gate was refused: the run is shutting down.
+    1 requests never came back and were written off; they are among the cancelled.
+    2 of 5 requests were drawn to be cancelled by the client.
+    3 arrivals were due and not sent when the phase stopped sending: the concurrency cap was binding.
+    4 prompts had been sent before in this run, because the input has no more of them: the server's prefix cache may have answered them.
+    Of 9 sessions, 3 were completed, 2 ended with a turn that was not answered, and 4 were cut off when the phase stopped sending.
+    ");
+}
+
+#[test]
+fn each_phase_has_its_own_token_counts_compared() {
+    use crate::account::tokens::{Counted, Sampled, put_in};
+    let mut result = Run::two_phases().result();
+    let pairs = |server| vec![Counted { client: 5, server }; 2];
+    let sampled = Sampled { requests: 3, prompts: pairs(12), outputs: pairs(8) };
+    put_in(&mut result, &std::collections::BTreeMap::from([(1, sampled)]));
+    let none = result.phases[0].token_check.as_ref().unwrap();
+    assert_eq!((none.sampled, none.completed, none.prompt.compared), (0, 1, 0));
+    let check = result.phases[1].token_check.as_ref().unwrap();
+    assert_eq!((check.sampled, check.completed), (3, 5));
+    assert_eq!((check.prompt.overhead, check.output.overhead), (Some(7), Some(3)));
+    // A template may add to a prompt; no answer has three tokens of no text.
+    assert_eq!((result.phases[0].notes.len(), result.phases[1].notes.len()), (0, 1));
+    assert!(result.phases[1].notes[0].contains("differ in output tokens"));
+}
+
+#[test]
 fn messages_that_were_dropped_are_said_and_none_is_nothing() {
     let mut run = Run::two_phases();
     for (dropped, notes) in [(None, 0), (Some(0), 0), (Some(1), 1), (Some(3), 1)] {

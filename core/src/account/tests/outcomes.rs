@@ -86,6 +86,36 @@ fn books_that_differ_from_what_was_sent_are_named_with_the_numbers() {
 }
 
 #[test]
+fn who_was_taken_out_is_said_once_however_many_lists_have_it() {
+    let mut run = Run::two_phases();
+    run.controller.not_ready.push(vllm());
+    let domain = run.controller.domains.get_mut(&Domain::server_metrics()).unwrap();
+    domain.evicted.insert(vllm(), "silent for 5 s".to_owned());
+    let lists = [
+        "server_metrics/127.0.0.1:8000 was not ready when the run began.",
+        "server_metrics/127.0.0.1:8000 did not hand in its server_metrics result: silent for 5 s.",
+    ];
+    ends(&run, RunOutcome::Degraded, &lists);
+    let (service, reason) = (vllm(), "silent for 5 s".to_owned());
+    run.controller.evictions.push(Eviction { service, reason, excused: false, at: ms(2000) });
+    let once = "server_metrics/127.0.0.1:8000 was taken out at 2.000 s: silent for 5 s.";
+    ends(&run, RunOutcome::Degraded, &[once]);
+}
+
+#[test]
+fn an_idle_phase_alone_is_no_run() {
+    let mut run = Run::new(&[("idle", false, 100, 1000, 0), ("steady", false, 1100, 2000, 5)]);
+    assert_eq!(run.result().outcome, RunOutcome::Completed);
+    run.conductor.phases[1].start = None;
+    let result = run.result();
+    assert_eq!(result.outcome, RunOutcome::Failed);
+    assert!(result.reasons.iter().any(|r| r == "No phase was started."), "{:?}", result.reasons);
+    run.conductor.phases[1].start = Some(ms(1100));
+    run.conductor.phases[0].start = None;
+    assert_eq!(run.result().outcome, RunOutcome::Completed, "the load ran");
+}
+
+#[test]
 fn a_failed_phase_fails_the_run() {
     let mut run = Run::two_phases();
     run.conductor.phases[1].failure = Some(PhaseFailure::StartRefused(GateRefusal::ShuttingDown));

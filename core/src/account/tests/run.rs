@@ -55,6 +55,9 @@ pub(super) type Sketch = (&'static str, bool, u64, u64, u64);
 
 pub(super) fn plan(sketch: &[Sketch], gate: GatePlan) -> RunPlan {
     let phases = sketch.iter().map(|(name, seamless, _, _, n)| {
+        if *name == "idle" {
+            return PhaseSpec::idle(*name, core::time::Duration::from_millis(900));
+        }
         let kind = if *name == "warmup" { PhaseKind::Warmup } else { PhaseKind::Profiling };
         let mut spec = PhaseSpec::new(*name, kind);
         spec.concurrency = Some(1);

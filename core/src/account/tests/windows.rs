@@ -79,6 +79,18 @@ fn an_endpoint_that_was_not_read_at_a_boundary_counts_in_the_window_that_closes_
     assert_eq!(amounts(&run.result()), expected);
 }
 
+#[test]
+fn two_boundaries_of_one_moment_have_no_window_between_them() {
+    let mut run = Run::new(&[("a", false, 100, 1000, 1), ("b", false, 1020, 2000, 1)]);
+    let at = [(90, (0, Start)), (1010, (0, End)), (1010, (1, Start)), (2010, (1, End))];
+    for ((at, mark), value) in at.into_iter().zip([10.0, 11.0, 11.0, 17.0]) {
+        run.read(at, Some(mark), vec![counter(SUCCESS, value)]);
+    }
+    let result = run.result();
+    assert_eq!(result.windows.len(), 2);
+    assert_eq!(amounts(&result), [(vec!["a"], 1.0, None), (vec!["b"], 6.0, None)]);
+}
+
 proptest! {
     #[test]
     fn the_windows_of_run_json_sum_to_last_less_first_and_a_phase_is_its_own_and_what_it_shares(

@@ -27,6 +27,26 @@ fn a_boundary_reading_begins_at_once_also_while_a_periodic_one_is_under_way() {
 }
 
 #[test]
+fn a_reading_waits_for_counters_to_step_for_a_quarter_of_the_gates_time_at_most() {
+    for (plan_ms, expected) in [(100, 100), (900, 250)] {
+        let (interval, tick_within) = (Duration::ZERO, Duration::from_millis(plan_ms));
+        let mut rig = Rig::new(CollectorPlan { interval, tick_within, ..plan() });
+        rig.input(CollectorInput::Start);
+        rig.take();
+        rig.ask(0, Start, 1_000, 0);
+        // The second is the one after a failure.
+        rig.fail(0);
+        rig.at(500);
+        let within = |effect: CollectorEffect| {
+            let CollectorEffect::Read { tick_within, .. } = effect else { return None };
+            Some(tick_within.as_millis())
+        };
+        let read: Vec<_> = rig.take().into_iter().filter_map(within).collect();
+        assert_eq!(read, [expected; 2]);
+    }
+}
+
+#[test]
 fn a_repeated_request_starts_nothing_and_gets_the_same_answer() {
     let mut rig = Rig::quiet();
     rig.ask(0, Start, 5_000, 0);

@@ -205,6 +205,16 @@ fn a_seamless_phase_is_over_only_when_its_start_is_answered_too() {
 }
 
 #[test]
+fn what_a_refused_seamless_phase_has_in_flight_has_the_grace_of_a_cancellation() {
+    let mut rig = Rig::begun(plan(vec![closed("a", 1, 1), seamless(closed("b", 1, 9))]));
+    rig.grant(0, Start);
+    rig.at(S).refuse(1, Start);
+    assert_eq!(rig.conductor.counts(1).in_flight(), 1);
+    rig.run_until(7 * S);
+    assert_eq!(rig.cancelled_at(1), [Tick(6 * S)]);
+}
+
+#[test]
 fn a_seamless_phase_whose_start_is_refused_stops_sending_and_fails() {
     let mut rig = Rig::begun(plan(vec![closed("a", 1, 1), seamless(closed("b", 1, 9))]));
     rig.grant(0, Start);

@@ -93,6 +93,20 @@ fn what_is_in_flight_then_has_the_grace_of_a_cancellation() {
 }
 
 #[test]
+fn that_the_budget_is_exceeded_is_said_once() {
+    let mut spec = budgeted("a", 0.0);
+    spec.concurrency = Some(3);
+    let mut rig = Rig::begun(ungated(vec![spec]));
+    fail(&mut rig, 0..3);
+    let said = |effect: &ConductorEffect| {
+        matches!(effect, ConductorEffect::Event(ConductorEvent::BudgetExceeded { .. }))
+    };
+    assert_eq!(rig.take().iter().filter(|effect| said(effect)).count(), 1);
+    let failure = PhaseFailure::ErrorBudget { errors: 1, ended: 1 };
+    assert_eq!(rig.conductor.report().phases[0].failure, Some(failure));
+}
+
+#[test]
 fn an_end_gate_is_still_asked_for() {
     let mut rig = Rig::begun(plan(vec![budgeted("a", 0.0)]));
     rig.grant(0, Start);

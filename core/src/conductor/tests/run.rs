@@ -7,7 +7,7 @@ use crate::conductor::lifecycle::{PhaseState, RunState};
 use crate::conductor::{ConductorEffect, ConductorEvent, ConductorInput};
 use crate::id::ServiceId;
 use crate::machine::Machine;
-use crate::message::{Envelope, Message, ReleasedBy, ServiceStatus};
+use crate::message::{CreditsComplete, Envelope, Message, ReleasedBy, ServiceStatus};
 use crate::plan::{GatePlan, Limits, RunPlan};
 use crate::record::CreditEnd;
 use crate::time::Tick;
@@ -79,6 +79,8 @@ fn credits_complete_is_repeated_with_every_heartbeat_until_the_shutdown() {
     assert_eq!(complete.len(), 3);
     assert!(complete.iter().all(|m| m.message_id == complete[0].message_id));
     assert!(complete.iter().all(|m| m.body == complete[0].body));
+    let phases = vec![(rig.phase(0), rig.conductor.counts(0))];
+    assert_eq!(complete[0].body, Message::CreditsComplete(CreditsComplete { phases }));
     rig.at(2 * S + 5).shutdown();
     let effects = rig.take();
     assert!(
@@ -90,6 +92,24 @@ fn credits_complete_is_repeated_with_every_heartbeat_until_the_shutdown() {
     rig.input(ConductorInput::Cancel);
     assert_eq!(rig.take(), [], "over is over");
     assert!(!rig.conductor.report().cancelled);
+}
+
+#[test]
+fn of_two_phases_that_wait_for_the_same_the_earlier_moment_counts() {
+    let drained = |name, grace| {
+        let mut spec = closed(name, 1, 1);
+        (spec.requests, spec.duration, spec.grace) = (None, secs(1), secs(grace));
+        spec
+    };
+    for (first, second) in [(100, 1), (2, 100)] {
+        let phases = vec![drained("a", first), seamless(drained("b", second))];
+        let mut rig = Rig::begun(ungated(phases));
+        // The first sends until 1 s, the second until 2 s.
+        rig.run_until(90 * S);
+        let (sooner, later) = if first < second { (0, 1) } else { (1, 0) };
+        assert_eq!(rig.cancelled_at(sooner), [Tick(3 * S)]);
+        assert_eq!(rig.cancelled_at(later), []);
+    }
 }
 
 #[test]

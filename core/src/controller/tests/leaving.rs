@@ -206,3 +206,24 @@ fn nothing_is_taken_out_after_the_end() {
     assert_eq!(rig.take().last(), Some(&ControllerEffect::Finished));
     assert_eq!(rig.controller.next_deadline(), None);
 }
+
+#[test]
+fn who_is_ready_is_said_once_and_who_was_taken_out_owes_again_once_it_is_heard() {
+    let mut rig = Rig::new(ALL);
+    rig.register("gpu");
+    rig.take();
+    for said in [1, 0] {
+        rig.status("gpu", ServiceStatus::Ready);
+        let events = rig.events();
+        let ready = |event: &&ControllerEvent| matches!(event, ControllerEvent::Ready { .. });
+        assert_eq!(events.iter().filter(ready).count(), said, "{events:?}");
+    }
+
+    let mut rig = Rig::ready(ALL);
+    rig.alive.remove(&id("gpu"));
+    rig.at(11_000);
+    let pending = |rig: &Rig| rig.report().domains[&Domain::telemetry()].pending.clone();
+    assert_eq!(pending(&rig), []);
+    rig.status("gpu", ServiceStatus::Ready);
+    assert_eq!(pending(&rig), [id("gpu")]);
+}

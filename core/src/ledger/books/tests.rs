@@ -349,12 +349,44 @@ fn where_an_event_carries_several_tokens_those_of_tokens_are_not_resolvable() {
 }
 
 #[test]
+fn a_probe_is_measured_from_the_series_of_its_phase() {
+    use crate::search::{Estimate, Point};
+    let setting = Setting::chat();
+    let limits = Limits::new(&setting.limits, setting.profile);
+    let phase = PhaseId::derive(&crate::seed::Seed::root(0), 0, "p");
+    let mut books = PhaseBooks::new(phase, 1000, 0);
+    let silent = RequestRecord { first_token: None, first_output_token: None, ..record(1) };
+    let failed = ended_by(2, Outcome::Failed(ErrorClass::Connect), None);
+    for record in [record(0), silent, failed] {
+        assert!(books.add(&record, setting.profile, &limits));
+    }
+    let objective = |metric: &str| Objective {
+        metric: metric.to_owned(),
+        percentile: (metric != "error_rate").then_some(Percentile::P99),
+        limit: 1.0,
+    };
+    let objectives =
+        ["request_latency", "time_to_first_token", "error_rate", "no_such_metric"].map(objective);
+    // Of eight that were sent, one was written off and four have no record.
+    let probe = MeasureProbe { phase, sent: 8, written_off: 1 };
+    let measured = books.measured(probe, &objectives);
+    assert_eq!((measured.phase, measured.missing), (phase, 4));
+    let counts = measured.estimates.iter().map(|e| (e.samples, e.unanswered)).collect::<Vec<_>>();
+    // Two of eight completed, one of them without a first token.
+    assert_eq!(counts, [(8, 6), (8, 7), (8, 6), (0, 0)]);
+    assert_eq!(measured.estimates[2].value, Point::At(0.75));
+    assert_eq!(measured.estimates[3], Estimate::unknown(0, 0));
+    assert_eq!(measured.late_ms, Some(10.0));
+}
+
+#[test]
 fn requests_are_counted_by_the_url_that_their_number_goes_to() {
     let mut two = Setting::chat();
     two.urls = vec!["http://a".to_owned(), "http://b".to_owned()];
     let failed = Outcome::Failed(ErrorClass::Connect);
-    let report = two.report(&[record(0), ended_by(1, failed, None), record(2)]);
-    let a = RequestCounts { sent: 2, completed: 2, ..RequestCounts::default() };
+    let cancelled = ended_by(4, Outcome::Cancelled, None);
+    let report = two.report(&[record(0), ended_by(1, failed, None), record(2), cancelled]);
+    let a = RequestCounts { sent: 3, completed: 2, cancelled: 1, ..RequestCounts::default() };
     let b = RequestCounts { sent: 1, errors: 1, ..RequestCounts::default() };
     assert_eq!(report.by_url, BTreeMap::from([("http://a".into(), a), ("http://b".into(), b)]));
     assert!(Setting::chat().report(&[record(0)]).by_url.is_empty());

@@ -268,6 +268,23 @@ fn a_heartbeat_of_no_time_at_all_is_not_due_for_ever() {
 }
 
 #[test]
+fn a_question_about_a_probe_is_answered_to_the_conductor_and_one_about_no_phase_is_not() {
+    let mut ledger = ledger(1);
+    feed(&mut ledger, at(0), LedgerInput::Start);
+    feed(&mut ledger, at(1), LedgerInput::Record(record(0, 0)));
+    let ask =
+        |phase| message(Message::MeasureProbe(MeasureProbe { phase, sent: 3, written_off: 1 }));
+    let phase = plan(1).phases()[0].id;
+    let out = feed(&mut ledger, at(2), ask(phase));
+    let [LedgerEffect::Send(answer)] = out.as_slice() else { panic!("{out:?}") };
+    assert_eq!(answer.to, ServiceId::conductor());
+    let Message::ProbeMeasured(measured) = &answer.body else { panic!("{answer:?}") };
+    assert_eq!((measured.phase, measured.missing), (phase, 1));
+    let other = PhaseId::derive(&crate::seed::Seed::root(9), 0, "other");
+    assert_eq!(feed(&mut ledger, at(3), ask(other)), []);
+}
+
+#[test]
 fn messages_for_others_change_nothing() {
     let mut ledger = ledger(1);
     feed(&mut ledger, at(0), LedgerInput::Start);
