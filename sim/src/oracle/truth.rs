@@ -181,11 +181,10 @@ impl Run<'_> {
                 .iter()
                 .any(|kind| self.gates.at(*place, phase.phase_id, *kind).is_some())
         };
-        let endpoints: Vec<String> = (0..MOST.1)
-            .filter(|place| self.server.endpoint(*place).is_some())
-            .filter(asked)
-            .map(source)
-            .collect();
+        // What its endpoint counted is not known then, and not missed.
+        let places = (0..MOST.1).filter(asked);
+        let (served, endpoints): (Vec<u8>, Vec<String>) =
+            places.filter_map(|p| Some((self.server.endpoint(p)?, source(p)))).unzip();
         if endpoints.is_empty() {
             return Ok(());
         }
@@ -196,7 +195,9 @@ impl Run<'_> {
             .map(|other| other.requests.errors + other.requests.cancelled)
             .sum();
         let own = |c: &&Counted| match c.whose {
-            Whose::Client { phase, completed } => completed && usize::from(phase) == index,
+            Whose::Client { phase, completed } => {
+                completed && usize::from(phase) == index && served.contains(&c.process.endpoint)
+            }
             Whose::Foreign => false,
         };
         for what in What::ALL {
@@ -223,7 +224,7 @@ impl Run<'_> {
             let (least, most) = match (given_up, what) {
                 (_, What::Prompt | What::Output) if lost => (0, None),
                 (0, _) => (own, Some(own)),
-                (_, What::Requests) => (phase.requests.completed, Some(own + given_up)),
+                (_, What::Requests) => (own, Some(own + given_up)),
                 (_, What::Prompt | What::Output) => (0, None),
             };
             if said < least as f64 || most.is_some_and(|most| said > most as f64) {
