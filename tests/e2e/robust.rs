@@ -142,7 +142,7 @@ fn what_stands_in_an_artifacts_place_is_one_error_before_any_load() {
     type Put<'a> = (&'a str, &'a str, &'a dyn Fn(&Path));
     let places: [Put<'_>; 6] = [
         ("records.jsonl", "a FIFO", &pipe),
-        ("journal.bin", "a FIFO", &pipe),
+        ("journal.bin", "a FIFO or a socket that nobody reads", &pipe),
         ("metrics.part", "a FIFO", &pipe),
         ("records.jsonl", "a directory", &folder),
         ("run.json", "a directory", &folder),
@@ -159,4 +159,9 @@ fn what_stands_in_an_artifacts_place_is_one_error_before_any_load() {
         assert!(errors.len() == 1 && errors[0].contains(&says), "{}", ran.stderr);
     }
     assert_eq!(server.first_request(), None, "nothing was sent");
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("run/journal.bin")).unwrap();
+    let ran = start_in(dir, &args(&url, &["-c", "1", "-n", "1"])).finish();
+    assert!(ran.code != Some(0) && ran.stderr.contains("journal.bin: "), "{}", ran.stderr);
 }

@@ -16,10 +16,10 @@ use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
 use crate::export::report;
 
-/// Everything that a run writes, also what it writes at its end only: it has to be known
-/// before the load whether it can be. What ends in `part` is moved to its place.
-const ALL: [&str; 9] = [
-    "journal.bin",
+/// What a run writes and reads again, also what it writes at its end only: it has to be
+/// known before the load whether it can be. What ends in `part` is moved to its place.
+/// The journal is not read again, and may be a FIFO that has a reader.
+const ALL: [&str; 8] = [
     "records.jsonl",
     "server_metrics.jsonl",
     "gpu_telemetry.jsonl",
