@@ -2,13 +2,17 @@
 //! socket, in the same run against the same server.
 //!
 //! - [`control`]: that client. [`process`], [`run`]: processes and their figures.
-//! - [`measures`]: what is run for each row of the table; [`figures`]: the table.
+//! - [`measures`], [`flat`], [`ttft`], [`scaling`]: what is run for each row of the
+//!   table; [`figures`]: the table.
 
 mod control;
 mod figures;
+mod flat;
 mod measures;
 mod process;
 mod run;
+mod scaling;
+mod ttft;
 
 use std::error::Error;
 use std::io::Write;
@@ -36,7 +40,7 @@ struct Args {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Connections of `many`
-    #[arg(long, default_value_t = 9_000)]
+    #[arg(long, default_value_t = 10_000)]
     connections: u64,
     /// The phasegate to measure, instead of building this one
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! The measures of the table: what is run for each, and what is made of it.
+//! Most measures of the table: what is run for each, and what is made of it.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -23,60 +23,50 @@ pub(crate) struct Bench {
 }
 
 /// The words of a prompt.
-const WORDS: u64 = 32;
+pub(crate) const WORDS: u64 = 32;
 
-type Rows = io::Result<Vec<Row>>;
+pub(crate) type Rows = io::Result<Vec<Row>>;
 
 impl Bench {
-    fn scaled(&self, full: u64) -> u64 {
+    pub(crate) fn scaled(&self, full: u64) -> u64 {
         ((full as f64 * self.scale) as u64).max(200)
     }
 
-    fn mock(&self, ttft: &str, itl: &str) -> io::Result<Server> {
+    pub(crate) fn mock(&self, ttft: &str, itl: &str) -> io::Result<Server> {
         let mut mock = command(&self.bin, Cores::All);
         mock.args(["mock", "--port", "0", "--exit-with-stdin", "--max-batch", "4096"]);
         mock.args(["--ttft", ttft, "--itl", itl, "--gpus", "0"]);
         Server::start(mock)
     }
 
-    fn null(&self, events: u64, cores: Cores) -> io::Result<Server> {
+    pub(crate) fn null(&self, events: u64, cores: Cores) -> io::Result<Server> {
         let mut null = command(std::env::current_exe()?, cores);
         null.args(["null", &events.to_string()]);
         Server::start(null)
     }
 
     /// A closed loop of both clients, taking turns.
-    ///
-    /// `warm`: phasegate sends one request on each connection before it measures,
-    /// as the control client has its connections before it begins.
-    fn closed(
+    pub(crate) fn closed(
         &self,
         server: SocketAddr,
         cores: Cores,
         [connections, requests, tokens]: [u64; 3],
-        warm: bool,
     ) -> io::Result<Closed> {
         let (c, n, osl) = (connections.to_string(), requests.to_string(), tokens.to_string());
         let isl = WORDS.to_string();
         let args = ["--concurrency", &c, "--request-count", &n, "--osl", &osl, "--isl", &isl];
-        let mut args = [&args[..], &["--ignore-eos", "--no-server-metrics"]].concat();
-        if warm {
-            args.extend(["--warmup-request-count", &c]);
-        }
+        let args = [&args[..], &["--ignore-eos", "--no-server-metrics"]].concat();
         let mut all = Closed::default();
         for _ in 0..self.rounds {
             let limit = control(server, cores, [connections, requests, WORDS, tokens])?;
             let run = phasegate(&self.bin, server, cores, &args)?;
             let done = run.completed()?;
             let rate = run.metric("request_throughput", "avg")?;
-            let ttft = run.metric("time_to_first_token", "p99")?;
             all.ratio.0.push(rate / limit.rate);
             all.rate.0.push(rate);
             all.limit.0.push(limit.rate);
-            all.cpu_us.0.push(run.cpu_s * 1e6 / done);
-            all.limit_cpu_us.0.push(limit.cpu_us);
-            all.ttft_over_ms.0.push(ttft - limit.ttft_p99_ms);
-            all.rss_mib.0.push(run.number("/client/peak_rss_mib")?);
+            all.cpu_us.0.push(run.cpu.per(done).all());
+            all.limit_cpu_us.0.push(limit.cpu.per(limit.requests).all());
         }
         Ok(all)
     }
@@ -87,27 +77,19 @@ impl Bench {
         let mut rows = Vec::new();
         let mock = self.mock("0", "0")?;
         for (tokens, full, must) in [(16, 40_000, 0.8), (256, 8_000, 0.7)] {
-            let got = self.closed(mock.addr, Cores::All, [64, self.scaled(full), tokens], false)?;
+            let got = self.closed(mock.addr, Cores::All, [64, self.scaled(full), tokens])?;
             let what = format!("c=64, {tokens} tokens, mock");
             rows.extend(got.rows(&what, must, Must::Tell));
         }
         drop(mock);
         for (tokens, full, cpu) in [(16, 100_000, Must::AtMost(40.0)), (256, 20_000, Must::Tell)] {
             let null = self.null(tokens, Cores::All)?;
-            let got = self.closed(null.addr, Cores::All, [64, self.scaled(full), tokens], false)?;
+            let got = self.closed(null.addr, Cores::All, [64, self.scaled(full), tokens])?;
             let what = format!("c=64, {tokens} tokens, null server");
             let must = if tokens == 16 { 0.8 } else { 0.7 };
             rows.extend(got.rows(&what, must, cpu));
         }
         Ok(rows)
-    }
-
-    /// Time to first token where the truth is 200 ms.
-    pub(crate) fn first_token(&self) -> Rows {
-        let mock = self.mock("200ms", "10ms")?;
-        let got = self.closed(mock.addr, Cores::All, [200, self.scaled(4_000), 16], true)?;
-        let what = "c=200, truth 200 ms / 10 ms: TTFT p99 beyond the control client's, ms";
-        Ok(vec![Row::new(what, Must::AtMost(0.2), got.ttft_over_ms)])
     }
 
     /// How late requests are sent, and how many.
@@ -155,60 +137,6 @@ impl Bench {
         Ok(run)
     }
 
-    /// Memory of a long run, everything recorded, and whether its cost is flat.
-    pub(crate) fn flat(&self) -> Rows {
-        let server = self.null(16, Cores::All)?;
-        let mut rows = Vec::new();
-        let (mut cpu, mut rss) = (Vec::new(), Vec::new());
-        for n in [self.scaled(10_000), self.scaled(1_000_000)] {
-            let count = n.to_string();
-            let (mut cpu_us, mut mib) = (Samples::default(), Samples::default());
-            // A run of a million takes as long as many of ten thousand.
-            for _ in 0..if n > 100_000 { 1 } else { self.rounds } {
-                let args = ["--concurrency", "64", "--request-count", &count, "--isl", "32"];
-                let all = ["--osl", "16", "--no-server-metrics", "--export-level", "events"];
-                let run =
-                    phasegate(&self.bin, server.addr, Cores::All, &[&args[..], &all].concat())?;
-                cpu_us.0.push(run.cpu_s * 1e6 / run.completed()?);
-                mib.0.push(run.number("/client/peak_rss_mib")?);
-            }
-            rows.push(Row::new(
-                format!("{n} requests, events: CPU, us"),
-                Must::Tell,
-                cpu_us.clone(),
-            ));
-            let must = if n == 1_000_000 { Must::AtMost(120.0) } else { Must::Tell };
-            rows.push(Row::new(
-                format!("{n} requests, events: peak memory, MiB"),
-                must,
-                mib.clone(),
-            ));
-            cpu.push(cpu_us.median());
-            rss.push(mib.median());
-        }
-        if let [few, many] = cpu[..] {
-            let what = "CPU a request, long over short run";
-            rows.push(Row::new(what, Must::AtMost(1.1), Samples(vec![many / few])));
-        }
-        Ok(rows)
-    }
-
-    /// Many connections.
-    pub(crate) fn many(&self, connections: u64) -> Rows {
-        let server = self.null(16, Cores::All)?;
-        let requests = self.scaled(100_000).max(connections * 2);
-        let few = self.closed(server.addr, Cores::All, [64, requests, 16], false)?;
-        let many = self.closed(server.addr, Cores::All, [connections, requests, 16], false)?;
-        let ratio = many.cpu_us.median() / few.cpu_us.median();
-        let limit = many.limit_cpu_us.median() / few.limit_cpu_us.median();
-        let what = format!("{connections} connections over 64: CPU a request");
-        let mut rows = vec![Row::new(&what, Must::AtMost(1.1), Samples(vec![ratio]))];
-        let what = format!("{what}, of the control client");
-        rows.push(Row::new(what, Must::Tell, Samples(vec![limit])));
-        rows.push(Row::new("peak memory, MiB", Must::Tell, many.rss_mib));
-        Ok(rows)
-    }
-
     /// From the start of the process to the first request on the wire.
     pub(crate) fn start(&self) -> Rows {
         let mut took = Samples::default();
@@ -246,21 +174,6 @@ impl Bench {
         let what = "gate beyond its slowest reading, ms";
         Ok(vec![Row::new(what, Must::AtMost(1.0), beyond)])
     }
-
-    /// One core against two, the server on a third where there is one.
-    pub(crate) fn scaling(&self) -> Rows {
-        let cores = std::thread::available_parallelism()?.get();
-        if cores < 3 {
-            let what = format!("scaling from 1 to 2 cores: not measurable on {cores} cores");
-            return Ok(vec![Row::new(what, Must::Tell, Samples::default())]);
-        }
-        let server = self.null(16, Cores::Only(2))?;
-        let load = [64, self.scaled(100_000), 16];
-        let one = self.closed(server.addr, Cores::Only(0), load, false)?;
-        let two = self.closed(server.addr, Cores::Pair(0, 1), load, false)?;
-        let ratio = two.rate.median() / one.rate.median();
-        Ok(vec![Row::new("scaling, 1 to 2 cores", Must::AtLeast(1.8), Samples(vec![ratio]))])
-    }
 }
 
 /// How many requests were started, and the time from the first to the last.
@@ -277,14 +190,12 @@ fn started(records: &Path) -> io::Result<(f64, Duration)> {
 
 /// Both clients in a closed loop.
 #[derive(Debug, Default)]
-struct Closed {
+pub(crate) struct Closed {
     ratio: Samples,
-    rate: Samples,
+    pub(crate) rate: Samples,
     limit: Samples,
-    cpu_us: Samples,
+    pub(crate) cpu_us: Samples,
     limit_cpu_us: Samples,
-    ttft_over_ms: Samples,
-    rss_mib: Samples,
 }
 
 impl Closed {

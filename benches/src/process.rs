@@ -45,18 +45,50 @@ pub(crate) fn phasegate() -> io::Result<PathBuf> {
     }
 }
 
-/// CPU seconds, user and system, of all children of this process that have been
-/// waited for: to a hundredth of a second.
+/// CPU seconds of a process, or of several.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    /// Its own code.
+    pub(crate) user: f64,
+    /// The kernel on its behalf.
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    /// Both.
+    pub(crate) fn all(self) -> f64 {
+        self.user + self.system
+    }
+
+    /// What was used since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { user: self.user - before.user, system: self.system - before.system }
+    }
+
+    /// With what another one used.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { user: self.user + other.user, system: self.system + other.system }
+    }
+
+    /// Microseconds a request.
+    pub(crate) fn per(self, requests: f64) -> Self {
+        Self { user: self.user * 1e6 / requests, system: self.system * 1e6 / requests }
+    }
+}
+
+/// CPU of all children of this process that have been waited for. The kernel counts
+/// in nanoseconds and shows hundredths of a second: what is summed over several runs
+/// is as exact as one look.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
-pub(crate) fn children_cpu() -> io::Result<f64> {
+pub(crate) fn children_cpu() -> io::Result<Cpu> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The name, in parentheses, may have spaces in it.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks = |n: usize| fields.split_whitespace().nth(n)?.parse::<f64>().ok();
     match (ticks(13), ticks(14)) {
-        (Some(user), Some(system)) => Ok((user + system) / 100.0),
+        (Some(user), Some(system)) => Ok(Cpu { user: user / 100.0, system: system / 100.0 }),
         _ => Err(io::Error::other("/proc/self/stat has no CPU times")),
     }
 }

@@ -7,15 +7,15 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::process::{Cores, children_cpu, command};
+use crate::process::{Cores, Cpu, children_cpu, command};
 
 /// What a run of phasegate gave.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// `run.json`.
     pub(crate) json: Value,
-    /// CPU seconds of the whole process.
-    pub(crate) cpu_s: f64,
+    /// CPU of the whole process.
+    pub(crate) cpu: Cpu,
     dir: tempfile::TempDir,
 }
 
@@ -39,13 +39,13 @@ pub(crate) fn phasegate(
         .args(args)
         .stdin(Stdio::null())
         .output()?;
-    let cpu_s = children_cpu()? - before;
+    let cpu = children_cpu()?.since(before);
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(io::Error::other(format!("phasegate {args:?}: {}: {said}", output.status)));
     }
     let json = serde_json::from_slice(&std::fs::read(out.join("run.json"))?)?;
-    Ok(Run { json, cpu_s, dir })
+    Ok(Run { json, cpu, dir })
 }
 
 impl Run {
@@ -97,8 +97,10 @@ impl Run {
 pub(crate) struct Control {
     /// Requests a second.
     pub(crate) rate: f64,
-    /// CPU microseconds a request, of the whole process.
-    pub(crate) cpu_us: f64,
+    /// Requests.
+    pub(crate) requests: f64,
+    /// CPU of the whole process.
+    pub(crate) cpu: Cpu,
     /// 99th percentile of the time to first token, in ms.
     pub(crate) ttft_p99_ms: f64,
 }
@@ -115,13 +117,14 @@ pub(crate) fn control(addr: SocketAddr, cores: Cores, args: [u64; 4]) -> io::Res
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()?;
-    let cpu = children_cpu()? - before;
+    let cpu = children_cpu()?.since(before);
     let json: Value = serde_json::from_slice(&output.stdout)?;
     let number = |name: &str| json.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let requests = number("requests");
     Ok(Control {
         rate: requests / number("seconds"),
-        cpu_us: cpu * 1e6 / requests,
+        requests,
+        cpu,
         ttft_p99_ms: number("ttft_p99_ms"),
     })
 }

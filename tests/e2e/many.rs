@@ -122,10 +122,13 @@ fn a_disk_that_does_not_keep_up_costs_entries_and_no_time() {
 #[test]
 fn a_result_that_cannot_be_written_is_an_error_that_names_it_and_no_wrong_usage() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(dir.path().join("run/run.json/in the way")).unwrap();
-    let mock = Mock::start(&["--ttft", "1ms", "--itl", "0ms"]);
+    let in_the_way = dir.path().join("run/run.json/in the way");
+    let mock = Mock::start(&["--ttft", "300ms", "--itl", "0ms"]);
     let args = ["-u", &mock.url, "-m", "mock", "-n", "3", "--gpu-telemetry", "none"];
-    let ran = start_in(dir, &args).finish();
+    let running = start_in(dir, &args);
+    running.when("records.jsonl", |text| text.lines().count() > 0);
+    std::fs::create_dir_all(in_the_way).unwrap();
+    let ran = running.finish();
     ran.assert_code(1);
     assert!(ran.stderr.contains("run.json: "), "{}", ran.stderr);
     assert_eq!(ran.lines("records.jsonl").len(), 3, "what was measured is there");

@@ -3,13 +3,14 @@
 //! sizes are those of a shared machine; `phasegate-bench` has the full ones.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use phasegate_runtime::load::null::{NullAnswer, NullServer};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Mock, run, start};
+use crate::harness::{Mock, run, start, start_in};
 
 /// Arguments that every run here has.
 fn args<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -123,4 +124,44 @@ fn the_client_says_what_it_measured_of_itself() {
         let moments = ["planned_ns", "started_ns", "connected_ns", "sent_ns", "first_byte_ns"];
         assert!(moments.windows(2).all(|pair| at(pair[0]) <= at(pair[1])), "{record}");
     }
+}
+
+#[test]
+fn what_stands_in_an_artifacts_place_is_one_error_before_any_load() {
+    let server = NullServer::start(
+        ([127, 0, 0, 1], 0).into(),
+        NullAnswer { events: 1, gap: Duration::ZERO },
+    )
+    .unwrap();
+    let url = format!("http://{}", server.addr());
+    let pipe = |path: &Path| {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    let folder = |path: &Path| std::fs::create_dir(path).unwrap();
+    type Put<'a> = (&'a str, &'a str, &'a dyn Fn(&Path));
+    let places: [Put<'_>; 6] = [
+        ("records.jsonl", "a FIFO", &pipe),
+        ("journal.bin", "a FIFO or a socket that nobody reads", &pipe),
+        ("metrics.part", "a FIFO", &pipe),
+        ("records.jsonl", "a directory", &folder),
+        ("run.json", "a directory", &folder),
+        ("report.html", "a directory", &folder),
+    ];
+    for (name, what, put) in places {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
+        put(&dir.path().join("run").join(name));
+        let ran = start_in(dir, &args(&url, &["-c", "1", "-n", "1"])).finish();
+        assert_ne!(ran.code, Some(0), "{name}: {what}");
+        let errors: Vec<_> = ran.stderr.lines().filter(|line| line.contains(name)).collect();
+        let says = format!("{name}: is {what}, not a file; remove it, or give another");
+        assert!(errors.len() == 1 && errors[0].contains(&says), "{}", ran.stderr);
+    }
+    assert_eq!(server.first_request(), None, "nothing was sent");
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("run/journal.bin")).unwrap();
+    let ran = start_in(dir, &args(&url, &["-c", "1", "-n", "1"])).finish();
+    assert!(ran.code != Some(0) && ran.stderr.contains("journal.bin: "), "{}", ran.stderr);
 }

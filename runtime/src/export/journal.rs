@@ -4,14 +4,17 @@
 //! into checksummed blocks. What a slow disk cannot take is dropped and counted:
 //! such a journal says at its end that it is incomplete.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use phasegate_core::Tick;
 use phasegate_core::journal::{Encoder, Entry, Header, JournalError, Kind, digest, encode_input};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::writer::{Format, LAST, Queue, Writer};
@@ -66,6 +69,25 @@ impl Recorder {
     }
 }
 
+/// Creates the file, or empties it. A FIFO has to have a reader: one without would be
+/// waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).custom_flags(no_wait);
+    let file = options.open(path).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => {
+            let problem = "is a FIFO or a socket that nobody reads, not a file; remove it, or \
+                           give another --artifact-dir";
+            io::Error::new(error.kind(), problem)
+        }
+        _ => error,
+    })?;
+    // A slow reader is waited for, by the thread that writes.
+    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
 /// The journal's file and its thread.
 #[derive(Debug)]
 pub struct JournalFile(Writer<Entry>);
@@ -76,7 +98,7 @@ impl JournalFile {
     /// # Errors
     /// If the file cannot be created or written to.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
-        let mut file = File::create(path)?;
+        let mut file = open(path)?;
         // Held for as long as this process has the file open: who finds the
         // journal unlocked knows that the run is over. A file system without
         // locks must not stop a run.

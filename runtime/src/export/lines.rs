@@ -12,7 +12,7 @@ use super::writer::{Format, LAST, Queue, Writer};
 const CHUNK: usize = 64 * 1024;
 
 /// Room for a line from the start: a request's record without its events.
-const LINE: usize = 640;
+pub(super) const LINE: usize = 512;
 
 /// Where the pieces go in. Cheap to clone; the file is complete when every
 /// clone is gone and [`LineFile::finish`] has returned.
@@ -36,7 +36,12 @@ impl LineSender {
 
     /// Adds one value as a line of JSON.
     pub fn send_json(&self, value: &impl serde::Serialize) {
-        let mut line = Vec::with_capacity(LINE);
+        self.send_json_of(value, LINE);
+    }
+
+    /// The same, of about so many bytes.
+    pub(super) fn send_json_of(&self, value: &impl serde::Serialize, length: usize) {
+        let mut line = Vec::with_capacity(length);
         match serde_json::to_writer(&mut line, value) {
             Ok(()) => {
                 line.push(b'\n');

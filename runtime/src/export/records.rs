@@ -5,9 +5,12 @@ use phasegate_core::plan::RunPlan;
 use phasegate_core::record::{ErrorClass, Outcome, RequestRecord};
 use serde::{Deserialize, Serialize};
 
-use super::lines::LineSender;
+use super::lines::{LINE, LineSender};
 use crate::config::ExportLevel;
 use crate::load::Finished;
+
+/// Room for one event of a line.
+const EVENT: usize = 24;
 
 /// One line. Times are nanoseconds on the run's clock; a moment that did not
 /// come, and a count that has no source, is `null`.
@@ -71,7 +74,8 @@ impl RecordWriter {
 
     /// Writes one request.
     pub fn write(&self, finished: &Finished) {
-        self.lines.send_json(&self.line(finished));
+        let length = LINE + finished.events.len() * EVENT;
+        self.lines.send_json_of(&self.line(finished), length);
     }
 
     fn line(&self, finished: &Finished) -> RecordLine {

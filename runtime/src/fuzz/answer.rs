@@ -4,13 +4,15 @@ use serde_json::Value;
 
 use crate::config::EndpointType;
 use crate::load::response::{self, Chunk, Usage};
+use crate::load::template::Templates;
 
 /// Reads the text that follows the first byte as a chunk of a stream, as a whole
 /// answer and as an error event. Where the chunk is read, a reading by way of a
-/// JSON tree says the same of it.
+/// JSON tree says the same of it. Its lines are read as the events of two streams, the
+/// second with the templates of the first: each says what it says by itself.
 ///
 /// # Panics
-/// Where the two differ, or a failure is not one short sentence.
+/// Where two readings differ, or a failure is not one short sentence.
 pub fn answer(bytes: &[u8]) {
     let Some((kind, body)) = bytes.split_first() else { return };
     let kinds = EndpointType::ALL;
@@ -23,6 +25,7 @@ pub fn answer(bytes: &[u8]) {
     if let Err(failure) = response::event(kind, b"", text) {
         sentence(&failure.what);
     }
+    streams(kind, text);
     match response::chunk(text) {
         Err(failure) => sentence(&failure.what),
         // What is skipped here may be more than a tree can hold.
@@ -31,6 +34,21 @@ pub fn answer(bytes: &[u8]) {
                 assert_eq!(chunk, by_tree(&tree), "{text}");
             }
         }
+    }
+}
+
+/// Lines are events; what stands before a `!` at the start of one is its type.
+fn streams(kind: EndpointType, text: &str) {
+    let templates = Templates::default();
+    for _ in 0..2 {
+        let mut template = templates.borrow();
+        for line in text.split('\n') {
+            let typed = line.split_once('!').filter(|(name, _)| !name.contains('{'));
+            let (name, data) = typed.unwrap_or(("", line));
+            let fresh = response::event(kind, name.as_bytes(), data);
+            assert_eq!(template.event(kind, name.as_bytes(), data), fresh, "{data}");
+        }
+        templates.give_back(template);
     }
 }
 

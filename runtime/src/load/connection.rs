@@ -1,7 +1,7 @@
 //! One HTTP/1.1 connection, polled by the task of the request that uses it.
 //!
-//! No task of its own and no copy: the socket is read into one buffer, and the
-//! body's pieces are slices of it. That keeps a piece and the socket read that
+//! No task of its own and no copy: the socket is read into one buffer, lent while
+//! something lies in it, and the body's pieces are slices of it. That keeps a piece and the socket read that
 //! brought it together (see [`Stamps::last_read`]).
 
 use std::future::poll_fn;
@@ -12,15 +12,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
+use super::buffers;
 use super::classify::HttpError;
 use super::connector::{Connector, Tls};
 use super::http1::{self, Framing, Head, MAX_HEAD, Piece};
 use super::stamped::{ReadMark, Stamped, Stamps, Stream};
-use super::template::Template;
 use crate::clock::Clock;
-
-/// The read buffer of a new connection: ten thousand of them are 40 MiB.
-const FIRST_BUFFER: usize = 4 << 10;
 
 /// How far it grows where the server sends more than it holds at a time.
 const MAX_BUFFER: usize = 64 << 10;
@@ -32,6 +29,7 @@ const EAGER: usize = MAX_BUFFER;
 /// A connection.
 pub(crate) struct Connection {
     stream: Stream,
+    /// Empty while there is nothing to keep in it.
     buffer: Vec<u8>,
     /// What of the buffer was read and not taken.
     unread: Range<usize>,
@@ -44,8 +42,6 @@ pub(crate) struct Connection {
     keep_alive: bool,
     /// It has been.
     over: bool,
-    /// What its streams have in common.
-    pub(crate) template: Template,
     pub(crate) stamps: Arc<Stamps>,
 }
 
@@ -81,14 +77,13 @@ impl Connection {
         };
         Ok(Self {
             stream,
-            buffer: vec![0; FIRST_BUFFER],
+            buffer: Vec::new(),
             unread: 0..0,
             filled: false,
             eager: 0,
             body: Framing::Close,
             keep_alive: true,
             over: true,
-            template: Template::default(),
             stamps,
         })
     }
@@ -104,10 +99,22 @@ impl Connection {
         poll_fn(|cx| Poll::Ready(self.is_reusable() && self.poll_fill(cx).is_pending())).await
     }
 
+    /// Keeps no buffer while there is nothing in it.
+    fn rest(&mut self) {
+        if self.unread.is_empty() && !self.buffer.is_empty() {
+            self.unread = 0..0;
+            self.filled = false;
+            buffers::give_back(std::mem::take(&mut self.buffer));
+        }
+    }
+
     /// Reads from the socket; how much, 0 at its end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.unread.is_empty() {
             self.unread = 0..0;
+            if self.buffer.is_empty() {
+                self.buffer = buffers::borrow();
+            }
         } else if self.unread.end == self.buffer.len() {
             self.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
@@ -122,6 +129,7 @@ impl Connection {
         let room = space.len();
         let Poll::Ready(n) = self.stream.poll_read(cx, space)? else {
             self.eager = 0;
+            self.rest();
             return Poll::Pending;
         };
         self.eager += n;
@@ -133,14 +141,18 @@ impl Connection {
         Poll::Ready(Ok(n))
     }
 
-    /// Sends a request, whole, and waits for the head of its answer.
-    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<Head, Unanswered> {
+    /// Sends a request, whole, and waits for the head of its answer. Once written it
+    /// is no longer kept.
+    pub(crate) async fn send(&mut self, request: &mut Vec<u8>) -> Result<Head, Unanswered> {
         self.over = false;
         let mut written = 0;
         let whole = poll_fn(|cx| self.poll_write(cx, request, &mut written)).await;
         // An early answer is an answer; but what is left of the request would
         // be taken for the next one.
         self.keep_alive &= matches!(whole, Ok(true));
+        if written > 0 {
+            drop(std::mem::take(request));
+        }
         let answer = match whole {
             Ok(_) => self.head().await,
             Err(error) => Err(error),
@@ -285,8 +297,9 @@ impl Pool {
 
     /// Keeps a connection whose answer has been read to its end, if it can be
     /// used again.
-    pub(crate) fn put(&self, connection: Connection) {
+    pub(crate) fn put(&self, mut connection: Connection) {
         if connection.is_reusable() {
+            connection.rest();
             self.lock().push(connection);
         }
     }

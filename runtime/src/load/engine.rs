@@ -1,16 +1,19 @@
-//! The engine: a task a credit.
+//! The engine: a task a credit, used again for a later one.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use phasegate_core::account::result::LagStats;
 use phasegate_core::ledger::url_of;
 use phasegate_core::record::{Credit, Outcome};
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
 
 use super::connection::{ConnectionCounts, Pool, Target};
 use super::connector::{Connector, Tcp, Tls};
@@ -19,7 +22,9 @@ use super::endpoint::{Endpoint, EndpointError};
 use super::exchange::Exchange;
 use super::progress::{End, Progress};
 use super::prompts::Prompts;
+use super::template::Templates;
 use super::tokens::{self, TokenSample};
+use super::workers::{Worker, Workers};
 use super::{Completions, PlannedCancel};
 use crate::clock::Clock;
 use crate::config::EndpointConfig;
@@ -103,6 +108,14 @@ struct Shared {
     parsing: Delays,
     /// How to cancel what is in flight, by phase.
     cancels: Mutex<BTreeMap<u16, Arc<Cancel>>>,
+    workers: Workers<Job>,
+}
+
+/// A credit and what its task needs. A task that has none keeps nothing of the engine.
+struct Job {
+    credit: Credit,
+    cancel: Arc<Cancel>,
+    held: InFlight,
 }
 
 impl Engine {
@@ -136,7 +149,9 @@ impl Engine {
                 clock: config.clock,
             };
             let pool = Pool::default();
-            Ok(Exchange { endpoint, target, pool, max_event_bytes: config.max_event_bytes })
+            let templates = Templates::default();
+            let max_event_bytes = config.max_event_bytes;
+            Ok(Exchange { endpoint, target, pool, max_event_bytes, templates })
         };
         let first = exchange(&config.endpoint.url)?;
         let more = config.endpoint.more_urls.iter().map(|url| exchange(url));
@@ -153,19 +168,19 @@ impl Engine {
             connecting: Delays::default(),
             parsing: Delays::default(),
             cancels: Mutex::default(),
+            workers: Workers::default(),
         });
         Ok(Self { shared, runtime })
     }
 
-    /// Sends one request in a task of its own. Never blocks.
+    /// Sends one request in a task that has no other. Never blocks.
     pub fn issue(&self, credit: Credit) {
         self.shared.in_flight.fetch_add(1, Ordering::AcqRel);
         let cancel = Arc::clone(self.shared.cancels().entry(credit.id.phase).or_default());
         let held = InFlight(Arc::clone(&self.shared));
-        self.runtime.spawn(async move {
-            let finished = held.0.work(credit, &cancel).await;
-            held.0.completions.complete(finished).await;
-        });
+        if let Some(worker) = self.shared.workers.give(Job { credit, cancel, held }) {
+            self.runtime.spawn(serve(worker));
+        }
     }
 
     /// Cancels every request of `phase` that is in flight now. Each is
@@ -174,7 +189,8 @@ impl Engine {
     pub fn cancel(&self, phase: u16) {
         let cancel = self.shared.cancels().remove(&phase);
         if let Some(cancel) = cancel {
-            cancel.fire();
+            cancel.0.store(true, Ordering::Release);
+            self.shared.workers.wake();
         }
     }
 
@@ -232,7 +248,14 @@ impl Shared {
         place.checked_sub(1).and_then(|place| self.more.get(place)).unwrap_or(&self.first)
     }
 
-    async fn work(&self, credit: Credit, cancel: &Cancel) -> super::Finished {
+    /// `late` is the task's timer, used again like the task: to set it later than it is
+    /// costs nothing, other than to make a new one.
+    async fn work(
+        &self,
+        credit: Credit,
+        cancel: &Cancel,
+        mut late: Pin<&mut Sleep>,
+    ) -> super::Finished {
         let now = self.clock.now();
         let exchange = self.exchange(credit);
         let mut progress = Progress::new(credit, now, self.events);
@@ -257,14 +280,15 @@ impl Shared {
                 asked = sample.and_then(|_| TokenSample::text(&prompt));
                 let request = endpoint.request(&endpoint.body(&prompt), streams);
                 progress.started = self.clock.now();
-                exchange.run(&request, streams, &mut progress).await
+                exchange.run(request, streams, &mut progress).await
             };
+            late.as_mut().reset(Instant::now() + credit.deadline.since(now));
             tokio::select! {
                 biased;
                 result = answer => End::Answered(result),
                 () = cancel.fired() => End::Cancelled,
                 () = due(planned.as_deref()) => End::Cancelled,
-                () = tokio::time::sleep(credit.deadline.since(now)) => End::TimedOut,
+                () = late => End::TimedOut,
             }
         };
         let answer = progress.answer.take();
@@ -308,29 +332,41 @@ impl Drop for InFlight {
     }
 }
 
-/// Cancels, once, whoever waits for it now or later.
+/// Whether the requests of a phase are cancelled. Their tasks are woken when they are.
 #[derive(Default)]
-struct Cancel {
-    is_fired: AtomicBool,
-    wake: Notify,
-}
+struct Cancel(AtomicBool);
 
 impl Cancel {
-    fn fire(&self) {
-        self.is_fired.store(true, Ordering::Release);
-        self.wake.notify_waiters();
-    }
-
     fn is_fired(&self) -> bool {
-        self.is_fired.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire)
     }
 
+    /// Looked at each time the task is woken, by whomever.
     async fn fired(&self) {
-        let mut woken = pin!(self.wake.notified());
-        // Registered before looking: a call of `fire` in between is seen.
-        woken.as_mut().enable();
-        if !self.is_fired() {
-            woken.await;
+        poll_fn(|_| if self.is_fired() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
+/// A task: one request after the other.
+async fn serve(worker: Arc<Worker<Job>>) {
+    let mut late = pin!(tokio::time::sleep(Duration::ZERO));
+    while let Some(Job { credit, cancel, held }) = worker.next().await {
+        let finished = held.0.work(credit, &cancel, late.as_mut()).await;
+        held.0.completions.complete(finished).await;
+        held.0.workers.is_idle(&worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each request in flight has one, and ten thousand of them are in no cache.
+    #[test]
+    fn a_task_is_less_than_two_kilobytes() {
+        fn size<F>(_: impl FnOnce(Arc<Worker<Job>>) -> F) -> usize {
+            size_of::<F>()
         }
+        assert!(size(serve) < 2048, "{}", size(serve));
     }
 }

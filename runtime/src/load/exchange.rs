@@ -19,7 +19,7 @@ use super::progress::Progress;
 use super::response;
 use super::sse::{Event, Parser, SseError};
 use super::stamped::ReadMark;
-use super::template::Template;
+use super::template::{Template, Templates};
 use crate::config::EndpointType;
 
 /// The largest answer that is read in one piece.
@@ -42,6 +42,7 @@ pub(crate) struct Exchange {
     pub(crate) target: Target,
     pub(crate) pool: Pool,
     pub(crate) max_event_bytes: usize,
+    pub(crate) templates: Templates,
 }
 
 impl Exchange {
@@ -50,11 +51,11 @@ impl Exchange {
     /// is true at each.
     pub(crate) async fn run(
         &self,
-        request: &[u8],
+        mut request: Vec<u8>,
         streams: bool,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let (mut connection, head) = self.send(request, progress).await?;
+        let (mut connection, head) = self.send(&mut request, progress).await?;
         progress.head(head.status);
         let reusable = if !(200..300).contains(&head.status) {
             self.refused(head.status, &mut connection, progress).await
@@ -74,7 +75,7 @@ impl Exchange {
 
     async fn send(
         &self,
-        request: &[u8],
+        request: &mut Vec<u8>,
         progress: &mut Progress,
     ) -> Result<(Connection, Head), Failure> {
         if let Some(mut connection) = self.pool.take().await {
@@ -154,8 +155,7 @@ impl Exchange {
         let kind = self.endpoint.kind;
         let mut finished = false;
         let mut until = None;
-        // Lent by the connection, which also lends its bytes meanwhile.
-        let mut template = std::mem::take(&mut connection.template);
+        let mut template = None;
         loop {
             let frame = match until {
                 None => connection.piece().await,
@@ -174,8 +174,9 @@ impl Exchange {
             if progress.complete {
                 continue;
             }
+            let template = template.get_or_insert_with(|| self.templates.borrow());
             parser.push(bytes, &mut |event| {
-                one_event(kind, event, mark, &mut finished, &mut template, progress)
+                one_event(kind, event, mark, &mut finished, template, progress)
             })?;
             progress.parsed(mark, self.target.clock.now());
             if progress.complete {
@@ -194,7 +195,9 @@ impl Exchange {
             return Err(Failure::new(ErrorClass::StreamCut, what));
         }
         progress.complete = true;
-        connection.template = template;
+        if let Some(template) = template {
+            self.templates.give_back(template);
+        }
         Ok(true)
     }
 

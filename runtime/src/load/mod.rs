@@ -2,10 +2,11 @@
 //! came back. It decides nothing: which request, when, and until when, are in
 //! the credit.
 //!
-//! - `engine`: the tasks; `exchange`: one request and its answer; `progress`:
+//! - `engine`: the tasks; `workers`: how they are used again; `exchange`: one request and its answer; `progress`:
 //!   what becomes its record; `cancel`: requests that are cancelled by plan.
 //! - [`connector`]: the network; `stamped`: times taken at the socket;
-//!   `connection`: one connection and the pool; `http1`: its answers.
+//!   `connection`: one connection and the pool; `buffers`: what it reads into; `http1`:
+//!   its answers.
 //! - `delays`: short times, counted.
 //! - `endpoint`: URL, head and body; [`prompts`], [`dataset`]: what is asked.
 //! - `sse`, `response`, `template`: what is answered, `answer`: its text;
@@ -13,6 +14,7 @@
 //! - [`null`]: an endpoint that answers at once, to measure the client itself.
 
 mod answer;
+mod buffers;
 mod cancel;
 mod classify;
 mod connection;
@@ -29,8 +31,9 @@ pub mod prompts;
 pub(crate) mod response;
 pub(crate) mod sse;
 mod stamped;
-mod template;
+pub(crate) mod template;
 pub mod tokens;
+mod workers;
 
 use std::future::Future;
 use std::pin::Pin;

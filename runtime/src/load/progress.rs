@@ -25,7 +25,7 @@ pub(crate) enum End {
     Cancelled,
 }
 
-/// Room for so many gaps between events once there is one.
+/// Room for so many events, and gaps between them, once there is one.
 const GAPS: usize = 16;
 
 /// The measurements of one request, as they come in.
@@ -150,6 +150,9 @@ impl Progress {
         self.last_token = Some(mark.at);
         self.chunks = self.chunks.saturating_add(1);
         if self.keep_events {
+            if self.events.is_empty() {
+                self.events.reserve(GAPS);
+            }
             self.events.push(EventMark { at: mark.at, read: mark.read });
         }
     }

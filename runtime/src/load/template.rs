@@ -7,6 +7,8 @@
 //! where a field of that name begins, and a text without backslashes, quotation
 //! marks and control characters changes nothing around it.
 
+use std::sync::{Mutex, PoisonError};
+
 use memchr::{memchr, memchr2, memmem};
 
 use super::classify::Failure;
@@ -26,10 +28,32 @@ const CREATED: &[u8] = b"\"created\":";
 /// one more, for servers that vary one of them.
 const SHAPES: usize = 4;
 
-/// No longer event is a template: a connection keeps them for as long as it lives.
+/// No longer event is a template: they are kept for as long as the engine is.
 const LONGEST: usize = 4096;
 
-/// The templates of the streams of one connection, once it has some.
+/// Templates that no stream uses now, the latest first out. Never more than there
+/// were streams at a time: each learns what is new to it.
+#[derive(Debug, Default)]
+pub(crate) struct Templates(Mutex<Vec<Template>>);
+
+impl Templates {
+    /// For a stream that begins.
+    pub(crate) fn borrow(&self) -> Template {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    /// From a stream that has come to its end.
+    pub(crate) fn give_back(&self, template: Template) {
+        self.lock().push(template);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Template>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the streams that had it had in common.
 #[derive(Debug, Default)]
 pub(crate) struct Template {
     before: Vec<u8>,

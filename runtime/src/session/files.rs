@@ -1,7 +1,9 @@
 //! The artifact files that grow while the run goes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use phasegate_core::setup::Settings;
@@ -12,6 +14,40 @@ use crate::config::{ExportLevel, RunConfig};
 use crate::export::LAST;
 use crate::export::journal::JournalFile;
 use crate::export::lines::LineFile;
+use crate::export::report;
+
+/// What a run writes and reads again, also what it writes at its end only: it has to be
+/// known before the load whether it can be. What ends in `part` is moved to its place.
+/// The journal is not read again, and may be a FIFO that has a reader.
+const ALL: [&str; 8] = [
+    "records.jsonl",
+    "server_metrics.jsonl",
+    "gpu_telemetry.jsonl",
+    "run.json",
+    "run.part",
+    "metrics.csv",
+    "metrics.part",
+    report::FILE,
+];
+
+/// An error where there is something that no file can be written to: to open a FIFO
+/// waits for its reader, for ever, and a directory takes no file's place.
+fn in_the_way(path: &Path) -> io::Result<()> {
+    let there = match fs::metadata(path) {
+        Ok(there) => there.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let what = match () {
+        () if there.is_fifo() => "a FIFO",
+        () if there.is_dir() => "a directory",
+        () if there.is_socket() => "a socket",
+        () if there.is_block_device() => "a block device",
+        () => return Ok(()),
+    };
+    let problem = format!("is {what}, not a file; remove it, or give another --artifact-dir");
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, problem))
+}
 
 /// Artifact files that grow while the run goes.
 pub(super) struct Files {
@@ -30,6 +66,10 @@ impl Files {
         let dir = &config.artifacts.dir;
         let at = |path: PathBuf| move |problem| SessionError::Artifacts { path, problem };
         fs::create_dir_all(dir).map_err(at(dir.clone()))?;
+        for name in ALL {
+            let path = dir.join(name);
+            in_the_way(&path).map_err(at(path))?;
+        }
         let lines = |name: &str| {
             let path = dir.join(name);
             LineFile::create(&path).map_err(at(path))
