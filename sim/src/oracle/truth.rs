@@ -194,12 +194,13 @@ impl Run<'_> {
             .filter(|other| other.index <= index || other.seamless)
             .map(|other| other.requests.errors + other.requests.cancelled)
             .sum();
-        let own = |c: &&Counted| match c.whose {
-            Whose::Client { phase, completed } => {
-                completed && usize::from(phase) == index && served.contains(&c.process.endpoint)
-            }
+        let completed = |c: &&Counted| match c.whose {
+            Whose::Client { phase, completed } => completed && usize::from(phase) == index,
             Whose::Foreign => false,
         };
+        let unread = |c: &&Counted| completed(c) && !served.contains(&c.process.endpoint);
+        let own = |c: &&Counted| completed(c) && served.contains(&c.process.endpoint);
+        let unread = self.server.log.counted.iter().filter(unread).count() as u64;
         for what in What::ALL {
             let name = self.name(what);
             // Of a family that came up in no reading at all nothing is said.
@@ -224,7 +225,9 @@ impl Run<'_> {
             let (least, most) = match (given_up, what) {
                 (_, What::Prompt | What::Output) if lost => (0, None),
                 (0, _) => (own, Some(own)),
-                (_, What::Requests) => (own, Some(own + given_up)),
+                (_, What::Requests) => {
+                    (phase.requests.completed.saturating_sub(unread), Some(own + given_up))
+                }
                 (_, What::Prompt | What::Output) => (0, None),
             };
             if said < least as f64 || most.is_some_and(|most| said > most as f64) {
