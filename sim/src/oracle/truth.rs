@@ -203,9 +203,9 @@ impl Run<'_> {
         let unread = self.server.log.counted.iter().filter(unread).count() as u64;
         for what in What::ALL {
             let name = self.name(what);
-            // Of a family that came up in no reading at all nothing is said.
+            // Of a family that came up in no reading of theirs at all nothing is said.
             let mut all = result.phases.iter().flat_map(|phase| &phase.server_metrics);
-            if !all.any(|metric| metric.name == name) {
+            if !all.any(|m| m.name == name && endpoints.contains(&m.endpoint)) {
                 continue;
             }
             let of = phase
