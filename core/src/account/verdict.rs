@@ -135,7 +135,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A seamless phase sends while its START and its predecessor's END are read:
+    /// A seamless phase sends while its START and the ENDs of those before it are read:
     /// a reading then holds some of what it did, also where nothing was in flight
     /// at the moment of asking. One that was over by then is in it as a whole, also
     /// where no window shows that because its own readings took longer.
@@ -144,14 +144,16 @@ impl Judge<'_> {
             BaselineKind::Start => index,
             BaselineKind::End => index + 1,
         };
-        let plan = self.evidence.plan.phases().get(seamless).filter(|phase| phase.seamless);
-        let report = plan.and_then(|phase| self.evidence.phase(phase.id));
-        let (Some(plan), Some(report)) = (plan, report) else { return };
         let outcome = boundary.outcome.as_ref().filter(|outcome| outcome.in_flight == 0);
         let (Some(outcome), Some(read)) = (outcome, boundary.moment()) else { return };
-        let began = report.start.is_some_and(|start| start < read);
-        let over = report.end.is_some_and(|end| end <= outcome.requested);
-        if report.counts.sent > 0 && began {
+        let later = self.evidence.plan.phases().iter().skip(seamless);
+        for plan in later.take_while(|phase| phase.seamless) {
+            let Some(report) = self.evidence.phase(plan.id) else { continue };
+            let began = report.start.is_some_and(|start| start < read);
+            if report.counts.sent == 0 || !began {
+                continue;
+            }
+            let over = report.end.is_some_and(|end| end <= outcome.requested);
             let (name, plan) = (name(boundary.kind), &plan.name);
             let note = if over {
                 format!(
