@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::run::{End, Run, Start, captured, counter, ms, nvml, vllm};
+use super::run::{End, Run, Start, captured, counter, ms, nvml, running_gauge, vllm};
 use crate::account::result::{BoundaryStatus, PhaseResult, Verdict};
 use crate::conductor::report::PhaseFailure;
 use crate::controller::report::{ControllerReport, Eviction};
@@ -201,6 +201,27 @@ fn load_that_began_while_a_boundary_was_read_overlaps_it_though_nothing_was_in_f
         let phase = run.phase(index);
         assert_eq!(phase.verdict, Verdict::Contaminated, "{:?}", phase.notes);
     }
+}
+
+#[test]
+fn load_of_the_phase_after_the_next_overlaps_a_boundary_too() {
+    let mut run = Run::new(&[
+        ("warmup", false, 100, 1000, 1),
+        ("short", true, 1000, 1001, 1),
+        ("steady", true, 1001, 3000, 5),
+    ]);
+    let marks = [(90, 0, Start), (1010, 0, End), (1010, 1, Start), (1011, 1, End)];
+    for (at, phase, kind) in marks.into_iter().chain([(1011, 2, Start), (3010, 2, End)]) {
+        run.read(at, Some((phase, kind)), vec![running_gauge(0.0)]);
+        run.read_gpu(at, Some((phase, kind)), 0);
+    }
+    run.conductor.phases[1].counts = Default::default();
+    run.ledger.phases[1].counts = Default::default();
+    let note = "'steady' was sending while the END boundary was read: what it did until 1.012 s \
+                is counted before it.";
+    is(&run.phase(0), Verdict::Overlapped, note);
+    run.conductor.phases[2].start = Some(ms(1500));
+    assert!(run.phase(0).notes.iter().all(|n| !n.contains("'steady' was sending")));
 }
 
 #[test]
