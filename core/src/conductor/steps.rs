@@ -79,9 +79,10 @@ impl Conductor {
         if overdue > 0 {
             self.written_off(index, overdue, out);
         }
-        self.hold_to_budget(index, now, out);
+        // It cuts short those before this one too, which then have something to do.
+        let over_budget = self.hold_to_budget(index, now, out);
         let Some(phase) = self.phases.get(index) else { return false };
-        match phase.state {
+        let changed = match phase.state {
             PhaseState::Sending => self.pump(index, now, out),
             PhaseState::Draining => self.drain(index, now, out),
             PhaseState::Closing | PhaseState::Failing => {
@@ -93,7 +94,8 @@ impl Conductor {
             | PhaseState::Failed
             | PhaseState::Cancelled
             | PhaseState::Skipped => false,
-        }
+        };
+        changed || over_budget
     }
 
     /// Takes a step of the phase's table; whether its state changed.
@@ -444,11 +446,16 @@ impl Conductor {
 
     /// Ends the run early where more requests of a phase failed than may: what is
     /// in flight has the grace of a cancellation, and what was measured is kept.
-    fn hold_to_budget(&mut self, index: usize, now: Tick, out: &mut impl Sink<ConductorEffect>) {
-        let Some(phase) = self.phases.get_mut(index) else { return };
+    fn hold_to_budget(
+        &mut self,
+        index: usize,
+        now: Tick,
+        out: &mut impl Sink<ConductorEffect>,
+    ) -> bool {
+        let Some(phase) = self.phases.get_mut(index) else { return false };
         let at_work = matches!(phase.state, PhaseState::Sending | PhaseState::Draining);
         if !at_work || phase.failure.is_some() || !phase.over_budget() {
-            return;
+            return false;
         }
         let (counts, phase_index) = (phase.counts, phase.index);
         let ended = counts.completed.saturating_add(counts.errors);
@@ -459,6 +466,7 @@ impl Conductor {
         for index in self.active.clone() {
             self.cut_short(index, PhaseEvent::Cancel, now, out);
         }
+        true
     }
 
     /// The controller ends the run early: nothing is waited for but what is in

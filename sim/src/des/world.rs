@@ -178,8 +178,8 @@ fn tell<M: Machine>(
         Some(next) => {
             let timers = M::Timer::ALL.len();
             let what = format!(
-                "one of its {timers} timers is still due at {} after the call returned",
-                next.at
+                "its timer {:?} ({timers} in all) is still due at {} after the call returned",
+                next.timer, next.at
             );
             Err(Violation { invariant: "deadline", at: now, what })
         }
