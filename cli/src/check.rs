@@ -29,7 +29,7 @@ pub fn audit(ended: &Ended<'_>) -> Audited {
         Ok(violations) => violations.iter().map(ToString::to_string).collect(),
         Err(Skipped::Broken(how)) => vec![how],
         Err(Skipped::NotChecked(why)) => {
-            audited.notes.push(format!("{why}; `phasegate replay` checks it"));
+            audited.notes.push(why);
             Vec::new()
         }
     };
@@ -57,13 +57,23 @@ fn journal(ended: &Ended<'_>) -> Result<Vec<Violation>, Skipped> {
         return Ok(Vec::new());
     }
     let path = ended.dir.join("journal.bin");
-    let unreadable =
-        |error| Skipped::NotChecked(format!("{} was not checked: {error}", path.display()));
-    let length = path.metadata().map_err(unreadable)?.len();
-    if length > LONGEST {
-        let mib = length / (1024 * 1024);
-        let why = format!("{} was not checked at the end of the run: {mib} MiB", path.display());
+    let unreadable = |error| {
+        Skipped::NotChecked(format!(
+            "{} was not checked: {error}; `phasegate replay` checks it",
+            path.display()
+        ))
+    };
+    let there = path.metadata().map_err(unreadable)?;
+    if !there.is_file() {
+        // A FIFO: whoever reads it has the journal, and to read here would wait for ever.
+        let why = format!("{} was not checked: it is no file to be read again", path.display());
         return Err(Skipped::NotChecked(why));
+    }
+    if there.len() > LONGEST {
+        let (name, mib) = (path.display(), there.len() / (1024 * 1024));
+        return Err(Skipped::NotChecked(format!(
+            "{name} was not checked at the end of the run: {mib} MiB; `phasegate replay` checks it"
+        )));
     }
     let bytes = std::fs::read(&path).map_err(unreadable)?;
     let checked = replay::check(&bytes).map_err(|error| {

@@ -1,7 +1,8 @@
 //! Ten thousand streams at a time, and a disk that does not keep up.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -11,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Resource, Signal, getrlimit};
 use serde_json::json;
 
-use crate::harness::{Mock, phase, start, start_in};
+use crate::harness::{Mock, phase, replay, start, start_in};
 
 const STREAMS: u64 = 10_000;
 
@@ -77,16 +78,56 @@ fn slow_disk(pipe: File, bytes: usize, over: Arc<AtomicBool>) -> JoinHandle<usiz
     })
 }
 
-#[test]
-fn a_disk_that_does_not_keep_up_costs_entries_and_no_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let run_dir = dir.path().join("run");
+/// A FIFO in the journal's place below this directory: its end to read from, and one
+/// that keeps it open.
+fn journal_pipe(dir: &Path) -> (File, File) {
+    let run_dir = dir.join("run");
     std::fs::create_dir(&run_dir).unwrap();
     let journal = run_dir.join("journal.bin");
     mknodat(CWD, &journal, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     // Opening it for both does not wait for a writer.
     let both = OpenOptions::new().read(true).write(true).open(&journal).unwrap();
-    let reader = File::open(&journal).unwrap();
+    (File::open(&journal).unwrap(), both)
+}
+
+/// Fills a pipe, but for some kilobytes: it holds more than a short run on a machine at
+/// work has to say.
+fn fill(pipe: &mut File, reader: &mut File) {
+    let flags = rustix::fs::fcntl_getfl(&*pipe).unwrap();
+    rustix::fs::fcntl_setfl(&*pipe, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while pipe.write(&[0; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&*pipe, flags).unwrap();
+    reader.read_exact(&mut [0; 8192]).unwrap();
+}
+
+#[test]
+fn a_reader_that_keeps_up_has_the_whole_journal_and_nobody_waits_for_more_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, both) = journal_pipe(dir.path());
+    let over = Arc::new(AtomicBool::new(false));
+    let disk = slow_disk(reader, 1 << 20, Arc::clone(&over));
+    let mock = Mock::start(&["--ttft", "1ms", "--itl", "0ms"]);
+    let args = ["-u", &mock.url, "-m", "mock", "-n", "20", "--gpu-telemetry", "none"];
+    let ran = start_in(dir, &args).finish();
+    over.store(true, Relaxed);
+    drop(both);
+    let written = disk.join().unwrap();
+    ran.assert_code(0);
+    assert_eq!(phase(&ran.json(), "profiling")["requests"]["completed"], 20);
+    assert!(written > 0);
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("journal.bin was not checked: it is no file"), "{said}");
+    // Nor does anybody later.
+    let replayed = replay(ran.path("run.json").parent().unwrap());
+    assert_eq!(replayed.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&replayed.stderr).contains("journal.bin: it is not a file"));
+}
+
+#[test]
+fn a_disk_that_does_not_keep_up_costs_entries_and_no_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, mut both) = journal_pipe(dir.path());
+    fill(&mut both, &mut reader);
 
     let mock = Mock::start(&["--ttft", "1ms", "--itl", "0ms"]);
     let load = ["-c", "8", "-d", "4s", "--isl", "4", "--osl", "2", "--grace-period", "2s"];

@@ -44,8 +44,17 @@ fn unreadable(error: &dyn std::fmt::Display) -> Failure {
     Failure::Unreadable(error.to_string())
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    if !path.metadata().map_err(|error| unreadable(&error))?.is_file() {
+        // To read a FIFO would wait for who writes to it, and the run is over.
+        let problem = "it is not a file; whatever read it during the run has the journal";
+        return Err(Failure::Unreadable(problem.to_owned()));
+    }
+    std::fs::read(path).map_err(|error| unreadable(&error))
+}
+
 fn replayed(dir: &Path, path: &Path) -> Result<String, Failure> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(&error))?;
+    let bytes = read(path)?;
     let checked = replay::check(&bytes).map_err(|error| match error {
         ReplayError::Journal(error) => unreadable(&error),
         ReplayError::Mismatch(found) => {
@@ -79,7 +88,7 @@ fn replayed(dir: &Path, path: &Path) -> Result<String, Failure> {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(&error))?;
+    let bytes = read(path)?;
     let journal = Journal::open(&bytes).map_err(|error| unreadable(&error))?;
     let settings = Settings::from_header(&journal.header).map_err(|error| unreadable(&error))?;
     let nodes = settings.replayers(&journal.header.plan);
