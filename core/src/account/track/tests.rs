@@ -332,9 +332,12 @@ fn a_series_counts_once_it_was_above_zero_or_began_anew() {
     assert!(counts(&[(0.0, Some(100.0), None), (0.0, Some(160.0), None)]));
 }
 
+/// The start and end of a reading, its value, and the step that it shows.
+type Taken = (u64, u64, f64, usize);
+
 /// A server that counts and is set back now and then, read over and over without
 /// waiting for the answer before: each reading has the value of some moment in it.
-fn readings(steps: Vec<(u64, u64, u32, bool)>) -> (Vec<(u64, u64, f64, usize)>, Vec<(f64, u32)>) {
+fn readings(steps: Vec<(u64, u64, u32, bool)>) -> (Vec<Taken>, Vec<(f64, u32)>) {
     // What was counted, and how often it was set back, after each step.
     let (mut now, mut value, mut counted, mut resets) = (0, 0.0, 0.0, 0);
     let (mut readings, mut truth) = (Vec::new(), Vec::new());
