@@ -6,7 +6,7 @@
 //! - `notes`: what is said of it in a phase's notes.
 //! - `process`: which process its values are of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::boundary::{Boundaries, KINDS, name};
 use crate::account::delta::{Change, Sample};
@@ -40,6 +40,8 @@ pub struct SourceBook {
     families: BTreeMap<String, Vec<FamilyBook>>,
     gpus: BTreeMap<String, GpuBook>,
     baselines: BTreeMap<Key, Baseline>,
+    /// The boundaries that a good reading belongs to.
+    held: BTreeSet<Key>,
     /// One a phase.
     readings: Vec<Readings>,
     processes: Processes,
@@ -135,6 +137,7 @@ impl SourceBook {
             families: BTreeMap::new(),
             gpus: BTreeMap::new(),
             baselines: BTreeMap::new(),
+            held: BTreeSet::new(),
             readings: vec![Readings::default(); phases],
             processes: Processes::default(),
             processes_at: BTreeMap::new(),
@@ -151,6 +154,9 @@ impl SourceBook {
     /// A reading that overlaps one that belongs to a boundary, and does not itself, is
     /// not compared with others: which of the two came first is not known.
     pub fn feed(&mut self, spans: &[Option<Span>], reading: &Reading, mark: Option<(Key, bool)>) {
+        // A collector that was restarted may read again for a boundary that its life
+        // before has answered for: the first reading that belongs to it stands.
+        let mark = mark.filter(|(key, _)| !self.held.contains(key));
         let belongs = mark.is_some_and(|(_, belongs)| belongs);
         let mark = mark.map(|(key, _)| key);
         let times = (reading.start, reading.end);
@@ -190,6 +196,9 @@ impl SourceBook {
         };
         if baseline.is_ok() && compared && reading.start >= self.last_read {
             self.last_read = reading.end;
+        }
+        if let Some(key) = mark.filter(|_| belongs && baseline.is_ok()) {
+            self.held.insert(key);
         }
         if let Some(key) = mark
             && (baseline.is_ok() || !self.is_read(key))

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::run::{End, Run, Start, URL, counter, family, ms, running_gauge, vllm};
-use crate::account::result::{Maybe, PhaseResult, ServerMetric, Verdict};
+use crate::account::result::{Maybe, Moved, PhaseResult, ServerMetric, Verdict};
 use crate::message::BaselineKind;
-use crate::reading::{Family, FamilyType, ReadingBody, Series, Value};
+use crate::reading::{Family, FamilyType, Reading, ReadingBody, Series, Value};
 
 const RUNNING: &str = "vllm:num_requests_running";
 const SUCCESS: &str = "vllm:request_success";
@@ -161,6 +161,23 @@ fn a_phase_says_at_which_of_its_boundaries_there_is_no_reading_and_why() {
     assert_eq!(late, "its START reading was not complete before its END reading began");
     let touching = metric(&run([Some(99), Some(103)]).phase(0), SUCCESS).unwrap();
     assert_eq!((touching.reason, touching.delta.known().is_some()), (None, true));
+}
+
+#[test]
+fn a_reading_that_came_too_late_does_not_take_the_place_of_one_that_belongs_to_its_boundary() {
+    let mut run = all_read(|at| vec![counter(SUCCESS, at as f64)]);
+    let told = |run: &Run| {
+        let metric = metric(&run.phase(0), SUCCESS).unwrap();
+        (metric.delta.known().cloned().map(Moved::from).and_then(|m| m.amount()), metric.reason)
+    };
+    assert_eq!(told(&run), (Some(1110.0 - 90.0), None));
+    // The same collector, started again, answers what it was asked for once more.
+    let is_end = |r: &&Reading| r.boundary.is_some_and(|b| b.kind == End && r.end < ms(1200));
+    let again = run.readings.iter().find(is_end).unwrap().clone();
+    let (start, end) = (ms(1500), ms(1504));
+    let body = ReadingBody::Families(vec![counter(SUCCESS, 1500.0)]);
+    run.readings.push(Reading { start, end, body, ..again });
+    assert_eq!(told(&run), (Some(1110.0 - 90.0), None));
 }
 
 #[test]
