@@ -161,7 +161,13 @@ impl Run<'_> {
                 if let Some((BoundaryMark { phase, kind }, shown)) =
                     kept.mark.zip(self.shown(life, kept))
                 {
-                    bases.insert((phase, kind), Base { kept, shown });
+                    // A later life may read again for a boundary that was answered for.
+                    let stands = bases.get(&(phase, kind)).is_some_and(|base| {
+                        is_in_time(base.kept, self.evidence, place, self.gates)
+                    });
+                    if !stands {
+                        bases.insert((phase, kind), Base { kept, shown });
+                    }
                 }
             }
         }
