@@ -161,9 +161,11 @@ impl Run<'_> {
                 if let Some((BoundaryMark { phase, kind }, shown)) =
                     kept.mark.zip(self.shown(life, kept))
                 {
-                    // A later life may read again for a boundary that was answered for.
+                    // A later life may read again for a boundary that was read in time.
+                    let mut asked = self.evidence.controller.boundaries.iter();
+                    let closed = asked.find(|b| b.phase == phase && b.kind == kind);
                     let stands = bases.get(&(phase, kind)).is_some_and(|base| {
-                        is_in_time(base.kept, self.evidence, place, self.gates)
+                        closed.is_some_and(|boundary| base.kept.end <= boundary.closed)
                     });
                     if !stands {
                         bases.insert((phase, kind), Base { kept, shown });
