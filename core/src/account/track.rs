@@ -47,6 +47,8 @@ pub struct Seen {
     pub born: Born,
     /// The end of its source's reading before.
     pub after: Tick,
+    /// It overlaps one that belongs to a boundary, and is compared with none.
+    pub passed_over: bool,
 }
 
 /// Follows one series and adds up what it counted. Its size grows with the number of
@@ -164,9 +166,10 @@ impl Track {
     /// A histogram whose buckets disagree is compared with nothing.
     pub fn observe(&mut self, sample: Option<&Sample>, seen: Seen, mark: Option<Key>) {
         let point = Point { sample: sample.cloned(), born: seen.born };
+        let torn = point.sample.as_ref().is_some_and(|s| s.disagreement().is_some());
         let overlaps = self.links.last().is_some_and(|last| seen.start < last.latest.1);
-        if overlaps || point.sample.as_ref().is_some_and(|s| s.disagreement().is_some()) {
-            return self.stand_aside(point, seen, mark);
+        if torn || overlaps || seen.passed_over {
+            return self.stand_aside(point, seen, mark, torn);
         }
         self.go_on(point, seen);
         let Some(link) = self.links.last() else { return };
@@ -185,13 +188,6 @@ impl Track {
             }));
             self.marks.insert(key, mark.clone());
         }
-    }
-
-    /// Takes in a reading that is not to be compared with others, as it overlaps one of a
-    /// boundary.
-    pub fn pass_over(&mut self, sample: Option<&Sample>, seen: Seen, mark: Option<Key>) {
-        let point = Point { sample: sample.cloned(), born: seen.born };
-        self.stand_aside(point, seen, mark);
     }
 
     /// Whether a later reading that leaves out what has not changed since the one before,
@@ -254,8 +250,7 @@ impl Track {
         self.links.push(link);
     }
 
-    fn stand_aside(&mut self, point: Point, seen: Seen, mark: Option<Key>) {
-        let torn = point.sample.as_ref().is_some_and(|s| s.disagreement().is_some());
+    fn stand_aside(&mut self, point: Point, seen: Seen, mark: Option<Key>, torn: bool) {
         if let Some(key) = mark {
             let before = self.links.iter().rev().find(|link| link.first.1 <= seen.start);
             let reach = match (before.filter(|_| !torn), self.links.first()) {

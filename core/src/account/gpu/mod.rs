@@ -135,12 +135,8 @@ impl GpuBook {
         compared: bool,
     ) -> Option<CounterMark> {
         let value = Sample::single(sample.energy_mj? as f64)?;
-        let seen = Seen { start, end, ..Seen::default() };
-        if compared {
-            self.energy.observe(Some(&value), seen, mark);
-        } else {
-            self.energy.pass_over(Some(&value), seen, mark);
-        }
+        let seen = Seen { start, end, passed_over: !compared, ..Seen::default() };
+        self.energy.observe(Some(&value), seen, mark);
         let power = &self.power;
         let stand = self.counter.observe(sample, (start, end), |at| power.mark(at))?;
         for mark in self.marks.values_mut().filter_map(|mark| mark.energy.as_mut()) {

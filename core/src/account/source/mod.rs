@@ -467,12 +467,8 @@ impl Of<'_> {
     /// Shows a counted series as it is in this reading; `after` is the end of the one
     /// before.
     fn show(&self, track: &mut Track, sample: Option<&Sample>, born: Born, after: Tick) {
-        let seen = Seen { start: self.times.0, end: self.times.1, born, after };
-        if self.compared {
-            track.observe(sample, seen, self.mark);
-        } else {
-            track.pass_over(sample, seen, self.mark);
-        }
+        let ((start, end), passed_over) = (self.times, !self.compared);
+        track.observe(sample, Seen { start, end, born, after, passed_over }, self.mark);
     }
 }
 

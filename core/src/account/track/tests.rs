@@ -15,7 +15,7 @@ impl Shown {
     fn show(&mut self, value: Option<f64>, times: (u64, u64), born: Born) -> usize {
         let sample = value.and_then(Sample::single);
         let (start, end) = (Tick(times.0), Tick(times.1));
-        let seen = Seen { start, end, born, after: Tick::ZERO };
+        let seen = Seen { start, end, born, ..Seen::default() };
         self.track.observe(sample.as_ref(), seen, Some((self.ends.len(), Start)));
         self.ends.push(times);
         self.ends.len() - 1
@@ -97,8 +97,7 @@ fn a_restart_between_the_same_readings_as_nothing_else_is_dated_by_them() {
     let mut track = Track::default();
     let ms = Tick::from_millis;
     let mut read = |value: f64, at: u64, after: u64, key| {
-        let seen =
-            Seen { start: ms(at), end: ms(at + 10), after: ms(after), born: Born::default() };
+        let seen = Seen { start: ms(at), end: ms(at + 10), after: ms(after), ..Seen::default() };
         track.observe(Sample::single(value).as_ref(), seen, Some((0, key)));
     };
     read(5.0, 1000, 0, Start);
@@ -109,8 +108,7 @@ fn a_restart_between_the_same_readings_as_nothing_else_is_dated_by_them() {
     assert_eq!(how(&track).as_deref(), Some(said));
     // One that overlaps this one does not date it.
     let mut read = |value: f64, at: u64, after: u64, key| {
-        let seen =
-            Seen { start: ms(at), end: ms(at + 10), after: ms(after), born: Born::default() };
+        let seen = Seen { start: ms(at), end: ms(at + 10), after: ms(after), ..Seen::default() };
         track.observe(Sample::single(value).as_ref(), seen, Some((0, key)));
     };
     read(1.0, 6000, 6005, End);
@@ -222,7 +220,7 @@ fn a_series_that_first_came_up_in_a_process_that_was_started_again_was_reset() {
     track.lacked((1, Start), Tick(25), of(200.0));
     let restarted = Some((Tick::from_millis(10), Tick::from_millis(20)));
     let born = Born { process: Some(200.0), created: None, restarted };
-    let seen = Seen { start: Tick(30), end: Tick(40), born, after: Tick::ZERO };
+    let seen = Seen { start: Tick(30), end: Tick(40), born, ..Seen::default() };
     track.observe(Sample::single(7.0).as_ref(), seen, Some((0, End)));
     let change = track.between((0, Start), (0, End), true).unwrap();
     assert_eq!((change.reset, total(&change)), (true, Some(7.0)));
@@ -288,7 +286,8 @@ fn a_fall_in_a_reading_that_was_passed_over_is_none_until_the_series_is_left_out
         let mut track = Track::default();
         track.observe(Some(&sample(40.0)), seen(0, 5), Some((0, Start)));
         assert!(!track.is_anew_if_left_out());
-        track.pass_over(Some(&sample(passed_over)), seen(10, 15), None);
+        let slow = Seen { passed_over: true, ..seen(10, 15) };
+        track.observe(Some(&sample(passed_over)), slow, None);
         assert_eq!(track.is_anew_if_left_out(), is_anew);
         if is_anew {
             track.observe(None, seen(20, 25), None);
