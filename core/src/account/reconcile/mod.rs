@@ -243,10 +243,10 @@ impl Books<'_> {
         names: &[String],
         together: &Line,
     ) -> Line {
-        let own = self.evidence.plan.phases().get(index).map(|p| p.name.as_str());
+        let plan = self.evidence.plan.phases().get(index);
+        let own = plan.map(|p| p.name.as_str());
         // What a seamless phase sent while its START was read is counted before it.
-        let seamless = self.evidence.plan.phases().get(index).is_some_and(|p| p.seamless);
-        let whole = !seamless || self.tally([index]).sent == 0;
+        let whole = plan.is_none_or(|p| !p.seamless) || self.tally([index]).sent == 0;
         let mut others = group.iter().filter(|other| **other != index);
         let by_itself = whole && others.all(|other| !self.may_be_in(index, *other));
         if let Some(line) = self.unshared(index, measure, by_itself) {

@@ -51,6 +51,8 @@ pub struct SourceBook {
     taken: Spans,
     /// The end of the latest good reading that overlaps none before it.
     last_read: Tick,
+    /// Some reading overlapped another: a series may be known from it alone.
+    overlapped: bool,
     /// Counts readings, so that a series that is not in a full one is seen.
     serial: u64,
 }
@@ -144,6 +146,7 @@ impl SourceBook {
             busy: Busy::default(),
             taken: Spans::of(taken),
             last_read: Tick::ZERO,
+            overlapped: false,
             serial: 0,
         }
     }
@@ -161,6 +164,8 @@ impl SourceBook {
         let mark = mark.map(|(key, _)| key);
         let times = (reading.start, reading.end);
         let compared = belongs || !self.taken.overlap(times);
+        let in_order = compared && reading.start >= self.last_read;
+        self.overlapped |= !in_order;
         let at = middle(reading.start, reading.end);
         for (index, (count, span)) in self.readings.iter_mut().zip(spans).enumerate() {
             let in_it = span.is_some_and(|span| span.contains(at));
@@ -182,7 +187,10 @@ impl SourceBook {
                         self.series(&family.name, family.kind, series, of);
                     }
                 }
-                self.sweep(reading.boundary.is_some(), of);
+                let full = reading.boundary.is_some();
+                if full || self.overlapped {
+                    self.sweep(full, of);
+                }
                 self.watch(spans, times);
                 if let Some(key) = mark {
                     self.processes_at.insert(key, self.processes.clone());
@@ -194,7 +202,7 @@ impl SourceBook {
                 Ok(times)
             }
         };
-        if baseline.is_ok() && compared && reading.start >= self.last_read {
+        if baseline.is_ok() && in_order {
             self.last_read = reading.end;
         }
         if let Some(key) = mark.filter(|_| belongs && baseline.is_ok()) {
