@@ -31,7 +31,7 @@ struct Budget {
     most: Option<f64>,
     /// How many requests it has at most, once that is known.
     requests: Option<u64>,
-    /// Nothing of it can fail any more.
+    /// Nothing of it can fail any more, or it is being ended for another reason.
     over: bool,
     /// That it was exceeded was said.
     said: bool,
@@ -112,7 +112,8 @@ impl Load {
                 }
                 ConductorEffect::Event(ConductorEvent::PhaseComplete { phase, .. }) => {
                     if let Some(phase) = self.phases.get_mut(usize::from(*phase)) {
-                        if phase.budget.certain(&phase.counts) && !phase.budget.said {
+                        let budget = &phase.budget;
+                        if !budget.over && !budget.said && budget.certain(&phase.counts) {
                             return Err("a phase ended beyond its error budget".to_owned());
                         }
                         phase.budget.over = true;
@@ -120,6 +121,16 @@ impl Load {
                 }
                 ConductorEffect::Event(ConductorEvent::BudgetExceeded { phase, .. }) => {
                     self.exceeded(*phase)?;
+                }
+                // It is being ended for that already.
+                ConductorEffect::Event(ConductorEvent::GateRefused {
+                    phase,
+                    kind: BaselineKind::Start,
+                    ..
+                }) => {
+                    if let Some(phase) = self.phases.get_mut(usize::from(*phase)) {
+                        phase.budget.over = true;
+                    }
                 }
                 ConductorEffect::Event(ConductorEvent::WrittenOff { phase, credits }) => {
                     self.lost(at, *phase, *credits)?;

@@ -190,7 +190,8 @@ impl Run<'_> {
                 .any(|kind| self.gates.at(*place, phase.phase_id, *kind).is_some())
         };
         // What its endpoint counted is not known then, and so not how much the others owe:
-        // what they publish late is not missed.
+        // what they publish late is not missed in one phase, and not told from the client's
+        // own in the next one.
         let places = (0..MOST.1).filter(asked);
         let (served, endpoints): (Vec<u8>, Vec<String>) =
             places.filter_map(|p| Some((self.server.endpoint(p)?, source(p)))).unzip();
@@ -207,9 +208,9 @@ impl Run<'_> {
             Whose::Client { phase, completed } => completed && usize::from(phase) == index,
             Whose::Foreign => false,
         };
-        let own = |c: &&Counted| completed(c) && served.contains(&c.process.endpoint);
         let all = (0..MOST.1).filter(|place| self.server.endpoint(*place).is_some()).count();
         let whole = served.len() == all;
+        let own = |c: &&Counted| completed(c) && (!whole || served.contains(&c.process.endpoint));
         for what in What::ALL {
             let name = self.name(what);
             // Of a family that came up in no reading of theirs at all nothing is said.
