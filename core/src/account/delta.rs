@@ -183,6 +183,7 @@ pub(super) fn between(
         return refused(why, Some(Cause::OtherBuckets), false);
     }
     let step = Step::between((was, start.born()), (Some(sample), end.born()));
+    let one_process = start.born().process.and(end.born().process).is_some();
     match start.from() {
         Some((first, from)) if link.is_some_and(|link| first <= link) => {
             if from.life != reach.life {
@@ -198,7 +199,9 @@ pub(super) fn between(
             refused(why.to_owned(), None, false)
         }
         Some((_, from))
-            if link.is_none() && step.cause.is_none() && from.resets != reach.resets =>
+            if link.is_none()
+                && step.cause.is_none()
+                && reach.began_anew_since(from, one_process) =>
         {
             change(step.add, true, reach.broke)
         }

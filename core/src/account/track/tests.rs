@@ -279,6 +279,28 @@ fn a_reading_that_overlaps_more_than_is_remembered_tells_of_a_reset_that_came_be
 }
 
 #[test]
+fn a_long_reading_of_the_process_before_is_not_reset_by_a_start_that_is_forgotten() {
+    // The process is started again while a long reading of the old one is taken; a fall of
+    // the old one before that is still told of.
+    for (second, starts, reset) in
+        [(11.0, Some([1.0, 90.0]), false), (3.0, Some([1.0, 90.0]), true), (11.0, None, true)]
+    {
+        let mut shown = Shown::default();
+        let mut read = |life: usize, value, start, end| {
+            let process = starts.map(|starts: [f64; 2]| starts[life]);
+            shown.show(Some(value), (start, end), Born { process, ..Born::default() })
+        };
+        let start = read(0, 10.0, 0, 5);
+        read(0, second, 10, 15);
+        for (value, at) in [(1.0, 20), (2.0, 30), (3.0, 40), (4.0, 50)] {
+            read(1, value, at, at + 5);
+        }
+        let long = read(0, 12.0, 8, 60);
+        assert_eq!(shown.moved(start, long), (reset, Some(2.0)));
+    }
+}
+
+#[test]
 fn a_fall_in_a_reading_that_was_passed_over_is_none_until_the_series_is_left_out() {
     let seen = |start, end| Seen { start: Tick(start), end: Tick(end), ..Seen::default() };
     let sample = |value| Sample::single(value).unwrap();

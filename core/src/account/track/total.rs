@@ -41,6 +41,11 @@ impl Step {
         };
         Self { add, cause, layout: to.map(|to| to.layout.clone()) }
     }
+
+    /// How often it began to count anew, and how often of these by a start of its process.
+    fn anew(&self) -> (i64, i64) {
+        (i64::from(self.cause.is_some()), i64::from(self.cause == Some(Cause::Restarted)))
+    }
 }
 
 /// What was added up.
@@ -50,6 +55,8 @@ pub(in crate::account) struct Total {
     pub(in crate::account) counted: Vec<f64>,
     /// How often it began anew.
     pub(in crate::account) resets: i64,
+    /// How often of these because its process was started again.
+    restarts: i64,
     /// A life ends where its parts are others.
     pub(in crate::account) life: u32,
     /// How it last began anew.
@@ -60,14 +67,21 @@ pub(in crate::account) struct Total {
 impl Total {
     /// And a step on; `broke` is how it began anew in it.
     pub(super) fn after(&self, step: &Step, broke: Option<Break>) -> Self {
-        let resets = self.resets + i64::from(step.cause.is_some());
+        let (resets, restarts) = step.anew();
         let broke = broke.or(self.broke);
         let other = |new: &Layout| self.layout.as_ref().is_some_and(|old| old != new);
         let is_new = step.layout.as_ref().is_some_and(other);
         let base = if is_new { &[][..] } else { &self.counted };
         let life = self.life + u32::from(is_new);
         let layout = step.layout.clone().or_else(|| self.layout.clone());
-        Self { counted: sum(base, &step.add, 1.0), resets, life, broke, layout }
+        Self {
+            counted: sum(base, &step.add, 1.0),
+            resets: self.resets + resets,
+            restarts: self.restarts + restarts,
+            life,
+            broke,
+            layout,
+        }
     }
 
     /// Less a step; `None` if other parts came up in it.
@@ -75,8 +89,20 @@ impl Total {
         if step.cause == Some(Cause::OtherBuckets) {
             return None;
         }
-        let resets = self.resets - i64::from(step.cause.is_some());
-        Some(Self { counted: sum(&self.counted, &step.add, -1.0), resets, ..self.clone() })
+        let (resets, restarts) = step.anew();
+        Some(Self {
+            counted: sum(&self.counted, &step.add, -1.0),
+            resets: self.resets - resets,
+            restarts: self.restarts - restarts,
+            ..self.clone()
+        })
+    }
+
+    /// Whether it began anew from one total to a later one; where both are of one process,
+    /// that was not by a start of it.
+    pub(in crate::account) fn began_anew_since(&self, from: &Self, one_process: bool) -> bool {
+        let anew = |total: &Self| total.resets - if one_process { total.restarts } else { 0 };
+        anew(self) != anew(from)
     }
 }
 
