@@ -306,11 +306,18 @@ impl Life {
                 if settled && !(agrees(shown) && other_as_before) {
                     return Err(format!("an answer ({kind}) says settled, and the tally differs"));
                 }
-                let judged = end >= self.based;
-                if !settled && judged && agrees(shown) && shown.other == 0 {
+                // Of a boundary, or in a reading, from before what it is held against the
+                // source looks set back.
+                let stands = |shown: Shown| {
+                    tally.sent >= then.sent
+                        && shown.counter >= value
+                        && agrees(shown)
+                        && shown.other == 0
+                };
+                if !settled && end >= self.based && stands(shown) {
                     return Err(format!("an answer ({kind}) says unsettled, and the tally agrees"));
                 }
-                if earlier.iter().any(|shown| agrees(*shown) && shown.other == 0) {
+                if earlier.iter().any(|shown| stands(*shown)) {
                     return Err(format!("a settled source was read again ({kind})"));
                 }
                 let behind = shown.counter.saturating_sub(value)

@@ -26,6 +26,8 @@ pub(super) struct Point {
     pub(super) from: Option<Tick>,
     /// It became true not after this.
     pub(super) to: Tick,
+    /// When the first reading that showed it began.
+    pub(super) read: Tick,
     /// Read from the GPU, with steps whose length was measured.
     pub(super) direct: bool,
     /// Power, integrated up to the middle of the two.
@@ -117,7 +119,7 @@ impl Counter {
         let fresh = |from: Option<Tick>, to: Tick| {
             let (from, to) = own.map_or((from, to), |(from, to)| (Some(from), to));
             let power = power(from.map_or(to, |from| middle(from.min(to), to)));
-            Point { mj, from, to, direct, power }
+            Point { mj, from, to, read: start, direct, power }
         };
         let Some(last) = &mut self.last else {
             let last = Last::new(fresh(None, end), None, (start, at));
@@ -256,6 +258,7 @@ mod tests {
             mj,
             from: Some(Tick::from_millis(from)),
             to: Tick::from_millis(to),
+            read: Tick::from_millis(to),
             direct: true,
             power: None,
         };
@@ -282,6 +285,7 @@ mod tests {
             mj,
             from: Some(Tick::from_millis(from)),
             to: Tick::from_millis(to),
+            read: Tick::from_millis(to),
             direct: true,
             power: None,
         };
@@ -322,6 +326,7 @@ mod tests {
             mj,
             from: Some(Tick::from_millis(ms)),
             to: Tick::from_millis(ms),
+            read: Tick::from_millis(ms),
             direct: true,
             power: None,
         };

@@ -72,18 +72,25 @@ impl Scope {
             self.long_enough(period)?;
         }
         let dated = |mut mark: CounterMark, name: &str| {
+            let mut before_zero = Duration::ZERO;
             if let (Some(period), false) = (period, mark.point.direct) {
                 // What was copied may have been a period old, and what was never
-                // seen to change was copied within one.
-                let from = mark.point.from.unwrap_or(mark.point.to - period);
-                mark.point.from = Some(from - period);
+                // seen to change was copied within one before it was read.
+                let (from, back) = match mark.point.from {
+                    Some(from) => (from, period),
+                    None => (mark.point.read, period.saturating_mul(2)),
+                };
+                mark.point.from = Some(from - back);
+                before_zero = back.saturating_sub(from.since(Tick::ZERO));
             }
-            let moment = mark.point.moment().ok_or_else(|| {
+            let (moment, half) = mark.point.moment().ok_or_else(|| {
                 format!(
                     "its energy was not seen to change before its {name} reading, so that it is not \
                      known how old what it showed was"
                 )
             })?;
+            // There is no moment before the run's zero, but it may be from then.
+            let moment = (moment, half.saturating_add(before_zero));
             Ok::<_, String>((mark, moment))
         };
         let (start, (from, start_half)) = dated(start, "START")?;

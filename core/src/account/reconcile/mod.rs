@@ -247,12 +247,12 @@ impl Books<'_> {
         let own = plan.map(|p| p.name.as_str());
         // What a seamless phase sent while its START was read is counted before it.
         let whole = plan.is_none_or(|p| !p.seamless) || self.tally([index]).sent == 0;
+        let reach = Reach { boundaries: self.boundaries, attributed: self.attributed, measure };
         let mut others = group.iter().filter(|other| **other != index);
-        let by_itself = whole && others.all(|other| !self.may_be_in(index, *other));
+        let by_itself = whole && others.all(|other| !self.may_be_in(index, *other, &reach));
         if let Some(line) = self.unshared(index, measure, by_itself) {
             return line;
         }
-        let reach = Reach { boundaries: self.boundaries, attributed: self.attributed, measure };
         let server = reach.between((index, BaselineKind::Start), (index, BaselineKind::End)).ok();
         let others = names.iter().filter(|name| Some(name.as_str()) != own);
         let others: Vec<_> = others.map(|name| format!("'{name}'")).collect();
@@ -280,7 +280,7 @@ impl Books<'_> {
     /// Whether anything that the phase at `other` sent can be between the readings of the
     /// one at `index`: not if it sent nothing, or not while those were taken or between
     /// them.
-    fn may_be_in(&self, index: usize, other: usize) -> bool {
+    fn may_be_in(&self, index: usize, other: usize, reach: &Reach<'_>) -> bool {
         let [start, end] = KINDS.map(|kind| {
             let boundary = self.boundaries.get(index, kind)?;
             let wait = boundary.wait.map(|wait| (wait.asked, wait.released));
@@ -290,7 +290,10 @@ impl Books<'_> {
         });
         let load = self.boundaries.spans().get(other).copied().flatten();
         let apart = load.zip(start).is_some_and(|(load, (asked, _))| load.end <= asked)
-            || load.zip(end).is_some_and(|(load, (_, closed))| load.start >= closed);
+            || load.zip(end).is_some_and(|(load, (_, closed))| {
+                // An acknowledgement may come long after its reading.
+                load.start >= reach.complete((index, BaselineKind::End)).unwrap_or(closed)
+            });
         self.tally([other]).sent > 0 && !apart
     }
 

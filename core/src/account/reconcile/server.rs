@@ -10,6 +10,7 @@ use crate::engines::observe::total;
 use crate::engines::{Over, Part, Role, Unit, lookup};
 use crate::message::{BaselineKind, CollectorStatus};
 use crate::reading::{Family, Histogram, Series, Value};
+use crate::time::Tick;
 
 /// A part of a family that counts what the client counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,6 +141,12 @@ impl<'a> Reach<'a> {
         let total = total(&family, self.measure.part, over);
         // A sum of tokens is a whole number that was added up in floating point.
         total.ok_or_else(|| format!("{endpoint} gives no number of it"))
+    }
+
+    /// When the last endpoint's reading of a boundary was complete; `None` where one has none.
+    pub(super) fn complete(&self, key: Key) -> Option<Tick> {
+        let ends = self.sources().map(|s| Some(s.baseline(self.boundaries, key).ok()?.1));
+        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Whether any endpoint began anew between two boundaries.

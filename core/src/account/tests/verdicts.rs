@@ -204,6 +204,32 @@ fn load_that_began_while_a_boundary_was_read_overlaps_it_though_nothing_was_in_f
 }
 
 #[test]
+fn load_that_began_after_a_reading_whose_acknowledgement_was_late_is_not_in_it() {
+    // The first sends nothing, and its END is read at 1010 ms.
+    let mut run = Run::new(&[("warmup", false, 100, 1000, 1), ("steady", true, 1050, 3000, 5)]);
+    run.conductor.phases[0].counts = Default::default();
+    run.ledger.phases[0].counts = Default::default();
+    run.outcome(0, End).closed = ms(1100);
+    run.conductor.phases[0].gates[1].released = ms(1110);
+    let steps = [
+        (90, (0, Start), 0.0),
+        (1010, (0, End), 1.0),
+        (1015, (1, Start), 1.0),
+        (3010, (1, End), 5.0),
+    ];
+    for (at, mark, requests) in steps {
+        run.read(at, Some(mark), vec![counter("vllm:request_success", requests)]);
+        run.read_gpu(at, Some(mark), 0);
+    }
+    let phase = run.phase(0);
+    assert_eq!(phase.verdict, Verdict::Contaminated, "{:?}", phase.notes);
+    assert!(phase.notes.iter().any(|n| n.contains("the server 1 by vllm:request_success")));
+    // Had it begun while that was read, whose request it was could not be told.
+    run.conductor.phases[1].start = Some(ms(1009));
+    assert_eq!(run.phase(0).verdict, Verdict::Overlapped);
+}
+
+#[test]
 fn load_of_the_phase_after_the_next_overlaps_a_boundary_too() {
     let mut run = Run::new(&[
         ("warmup", false, 100, 1000, 1),

@@ -9,7 +9,7 @@ fn ms(ms: u64) -> Tick {
 }
 
 fn point(mj: u64, from: Option<u64>, to: u64, direct: bool) -> Point {
-    Point { mj, from: from.map(ms), to: ms(to), direct, power: None }
+    Point { mj, from: from.map(ms), to: ms(to), read: ms(to), direct, power: None }
 }
 
 fn alone(point: Point) -> CounterMark {
@@ -41,6 +41,28 @@ fn what_an_exporter_shows_may_be_one_period_older_and_unseen_changes_two() {
         let found = scope(Some(400)).by_counter([start, end]).unwrap();
         assert_eq!((found.from, found.to), (ms(moment), ms(8750)), "{from:?}");
         close(found.error_j, 100.0 * 0.001 * f64::from(half + 250) + 0.001);
+    }
+}
+
+#[test]
+fn a_value_that_was_never_seen_to_change_may_be_from_before_the_reading_that_showed_it_first() {
+    let end = alone(point(9000, Some(8900), 9000, false));
+    // Its reading took from 700 ms to 1000 ms: from 700 ms - 2 * 300 ms on.
+    let start = alone(Point { read: ms(700), ..point(1000, None, 1000, false) });
+    let found = scope(Some(300)).by_counter([start, end]).unwrap();
+    assert_eq!(found.from, ms(550));
+    close(found.error_j, 100.0 * (0.450 + 0.200) + 0.001);
+}
+
+#[test]
+fn a_value_may_be_from_before_the_runs_zero() {
+    let end = alone(point(9000, Some(8900), 9000, false));
+    // From 1000 ms - 2 * 700 ms on, and from 300 ms - 700 ms on.
+    for from in [None, Some(300)] {
+        let start = alone(point(1000, from, 1000, false));
+        let found = scope(Some(700)).by_counter([start, end]).unwrap();
+        assert_eq!((found.from, found.to), (ms(500), ms(8600)), "{from:?}");
+        close(found.error_j, 100.0 * (0.900 + 0.400) + 0.001);
     }
 }
 
