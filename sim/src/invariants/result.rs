@@ -141,10 +141,12 @@ fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Op
                 let status = c.status;
                 c.service_id.as_str().starts_with("server_metrics")
                     // A reading in time whose acknowledgement was lost counts, also
-                    // where its collector was taken out for its silence.
+                    // where its collector was taken out for its silence, or where the
+                    // next life of it came too late to read again.
                     && matches!(
                         status,
                         BoundaryStatus::Captured
+                            | BoundaryStatus::Failed
                             | BoundaryStatus::Missing
                             | BoundaryStatus::Late
                             | BoundaryStatus::Evicted

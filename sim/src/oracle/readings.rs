@@ -91,7 +91,7 @@ struct Life {
     /// Every reading of any purpose, in the order in which they came.
     all: Vec<(Tick, Tick, Shown)>,
     base: Base,
-    /// When the reading was complete with which it became what it is.
+    /// When it became what it is.
     based: Tick,
     /// The source counts every request.
     sole: bool,
@@ -161,7 +161,7 @@ impl Readings {
             | None => {}
         }
         for effect in effects {
-            life.does(effect, self.lies)?;
+            life.does(at, effect, self.lies)?;
         }
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Life {
         asked.ok_or_else(|| format!("a collector acts on a boundary ({kind}) unasked"))
     }
 
-    fn does(&mut self, effect: &CollectorEffect, lies: bool) -> Verdict {
+    fn does(&mut self, at: Tick, effect: &CollectorEffect, lies: bool) -> Verdict {
         match effect {
             CollectorEffect::Read { read, purpose: Purpose::Boundary { phase, kind }, .. } => {
                 let mark = BoundaryMark { phase: *phase, kind: *kind };
@@ -204,7 +204,7 @@ impl Life {
             }
             CollectorEffect::Send(envelope) => {
                 if let Message::BaselineAck(ack) = &envelope.body {
-                    return self.answers(ack, lies);
+                    return self.answers(at, ack, lies);
                 }
             }
             CollectorEffect::Read { purpose: Purpose::Periodic, .. }
@@ -214,7 +214,7 @@ impl Life {
         Ok(())
     }
 
-    fn answers(&mut self, ack: &BaselineAck, lies: bool) -> Verdict {
+    fn answers(&mut self, at: Tick, ack: &BaselineAck, lies: bool) -> Verdict {
         let mark = BoundaryMark { phase: ack.phase, kind: ack.kind };
         let kind = ack.kind;
         let said = ack.outcome.clone().map_err(|_| ());
@@ -267,7 +267,7 @@ impl Life {
         let earlier: Vec<Shown> = judged.filter_map(|came| came.2).collect();
         self.settles(reading, mark.kind, &earlier, (start, end, shown), &tally)?;
         if before != self.base {
-            self.based = end;
+            self.based = at;
         }
         Ok(())
     }

@@ -74,6 +74,13 @@ impl Judgement {
         Self { doubtful: true, ..Self::unknown(reason) }
     }
 
+    /// It is of some endpoints only: why, of the others, nothing is known.
+    pub(super) fn of_some(self, missing: Option<String>) -> Self {
+        let Some(why) = missing else { return self };
+        let reason = self.reason.map(|reason| format!("{reason}; it is more, as {why}"));
+        Self { reason, ..self }
+    }
+
     fn mismatch(cause: String) -> Self {
         let status = ReconciliationStatus::Mismatch;
         Self { status, reason: Some(cause), doubtful: false }

@@ -95,6 +95,12 @@ impl<'a> Reach<'a> {
         Ok(sum)
     }
 
+    /// How much was counted between two boundaries at least: by the endpoints of which it is
+    /// known.
+    pub(super) fn at_least(&self, first: Key, last: Key) -> f64 {
+        self.sources().filter_map(|source| self.of(source, first, last).ok()).sum()
+    }
+
     fn of(&self, source: &SourceBook, first: Key, last: Key) -> Result<f64, String> {
         let endpoint = source.endpoint();
         if let Some(several) = source.several() {

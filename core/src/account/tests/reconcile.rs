@@ -177,6 +177,38 @@ fn several_endpoints_are_summed() {
 }
 
 #[test]
+fn one_endpoint_that_counted_more_than_the_client_sent_says_so_where_another_was_not_read() {
+    // The client sent 5 requests in the phase.
+    for (requests, expected) in [(18.0, Mismatch), (12.0, Unknown)] {
+        let mut run = run([7.0, 7.0, 7.0, requests], [0.0; 4]);
+        let second = "http://127.0.0.1:8001/metrics";
+        let ours = run.readings.iter().filter(|r| r.service == vllm());
+        let others: Vec<_> = ours.filter(|r| r.boundary.is_some()).cloned().collect();
+        for mut reading in others.into_iter().take(3) {
+            reading.source = second.to_owned();
+            reading.body = ReadingBody::Families(vec![counter(SUCCESS, 0.0)]);
+            run.readings.push(reading);
+        }
+        let phase = run.phase(1);
+        let found = line(&phase, SUCCESS);
+        assert_eq!((found.status, found.client), (expected, Some(5.0)), "{found:?}");
+        let why = found.reason.unwrap();
+        match expected {
+            Mismatch => {
+                assert_eq!(found.server, Some(requests - 7.0));
+                assert!(why.starts_with("foreign traffic"), "{why}");
+                assert!(why.contains("; it is more, as http://127.0.0.1:8001"), "{why}");
+                assert_eq!(phase.verdict, Verdict::Contaminated);
+            }
+            Match | Unknown => {
+                assert_eq!(found.server, None);
+                assert!(why.starts_with(second), "{why}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_server_at_work_before_the_phase_is_somebody_elses() {
     let mut run = perfect();
     for reading in run.readings.iter_mut().filter(|r| r.service == vllm()) {
