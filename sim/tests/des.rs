@@ -25,7 +25,7 @@ fn the_fixed_seeds_are_clean_and_hit_every_mark() {
 }
 
 /// Seeds that once failed, by a fault of whoever watched or of core: docs/testing.md.
-const ONCE_FAILED: [u64; 34] = [
+const ONCE_FAILED: [u64; 46] = [
     10_026_392,
     100_276_727,
     184,
@@ -58,10 +58,20 @@ const ONCE_FAILED: [u64; 34] = [
     90_527,
     98_128,
     100_353,
-    // The oracle held a phase whose START was refused to its error budget too.
     20_076_613,
-    // It took an endpoint's late counts for known where another was not read.
     20_125_939,
+    20_553_228,
+    21_685_327,
+    22_731_030,
+    23_818_164,
+    23_968_736,
+    24_191_248,
+    24_771_553,
+    25_510_915,
+    25_877_937,
+    26_074_930,
+    27_395_043,
+    28_343_255,
 ];
 
 #[test]

@@ -6,6 +6,7 @@
 //! last. `account` has a property test of its own for the cutting of time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use phasegate_core::account::attribution::{Attributed, SeriesWindow, SeriesWindows};
 use phasegate_core::account::gauge::middle;
@@ -31,7 +32,17 @@ impl Baselines {
         else {
             return;
         };
-        self.0.insert((reading.source, middle(reading.start, reading.end)), families);
+        match self.0.entry((reading.source, middle(reading.start, reading.end))) {
+            Entry::Vacant(place) => {
+                place.insert(families);
+            }
+            // Of two that were taken at once nobody can say which a window is of.
+            Entry::Occupied(mut place) => {
+                if *place.get() != families {
+                    place.insert(Vec::new());
+                }
+            }
+        }
     }
 
     /// What `series` stood at; `None` where the reading is not known or does not
@@ -208,6 +219,19 @@ mod tests {
             baselines.feed(reading);
         }
         check(attributed, &baselines)
+    }
+
+    #[test]
+    fn two_readings_that_were_taken_at_once_are_held_against_nothing() {
+        let mut baselines = Baselines::default();
+        let at = middle(ms(7), ms(9));
+        let series = read([1.0, 2.0, 3.0, 4.0]).0.window_deltas().remove(0);
+        for (kind, value, known) in
+            [(Start, 1.0, Some(1.0)), (End, 1.0, Some(1.0)), (End, 2.0, None)]
+        {
+            baselines.feed(reading(0, kind, 7, value));
+            assert_eq!(baselines.value(&series, at), known);
+        }
     }
 
     #[test]
