@@ -38,11 +38,13 @@ pub enum Bug {
     UnsettledIsClean,
     /// A mismatch of the two ledgers leaves the phase clean.
     MismatchIsClean,
+    /// A counter that began anew is taken to have gone on.
+    ResetIgnored,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoRetransmission,
         Self::PeriodicAsBaseline,
         Self::EvictionNotInBoundaries,
@@ -57,6 +59,7 @@ impl Bug {
         Self::SecondReading,
         Self::UnsettledIsClean,
         Self::MismatchIsClean,
+        Self::ResetIgnored,
     ];
 }
 

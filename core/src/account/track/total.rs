@@ -2,6 +2,7 @@
 
 use super::anew::{Born, Break, Cause};
 use crate::account::delta::{Layout, Sample};
+use crate::planted::{Bug, is_planted};
 
 /// What a series did from one reading to another that began after it was complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,7 @@ impl Step {
         };
         let other_buckets = seen.filter(|cause| *cause == Cause::OtherBuckets);
         let cause = other_buckets.or_else(|| to_born.since(from_born)).or(seen);
+        let cause = cause.filter(|_| !is_planted(Bug::ResetIgnored));
         let add = match (from.filter(|_| cause.is_none()), to) {
             (Some(from), Some(to)) => {
                 to.parts.iter().zip(&from.parts).map(|(b, a)| b - a).collect()
