@@ -9,7 +9,7 @@ use phasegate_core::controller::report::ControllerReport;
 use phasegate_core::message::ReleasedBy;
 
 use super::scenario::{Scenario, Source};
-use crate::server::Tally;
+use crate::server::{Hazard, Tally};
 
 /// What a run left behind.
 pub struct Evidence<'a> {
@@ -93,7 +93,7 @@ fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Ve
         }
     }
     if scenario.collectors.contains(&Source::Server)
-        && let Some(counted) = counted(phase)
+        && let Some(counted) = counted(scenario, phase)
     {
         let sent = phase.requests.sent;
         let (completed, most) = (phase.requests.completed, most(result, phase));
@@ -134,8 +134,9 @@ fn most(result: &RunResult, phase: &PhaseResult) -> u64 {
 }
 
 /// The requests that the server says it finished within the phase, for whatever
-/// reason, by the first endpoint that says so.
-fn counted(phase: &PhaseResult) -> Option<f64> {
+/// reason: by the first endpoint that says so. Collectors that each meet another
+/// replica behind one address say it together.
+fn counted(scenario: &Scenario, phase: &PhaseResult) -> Option<f64> {
     let series = phase.server_metrics.iter().filter(|metric| metric.name == "vllm:request_success");
     let mut endpoints = std::collections::BTreeMap::<&str, f64>::new();
     for metric in series {
@@ -143,7 +144,10 @@ fn counted(phase: &PhaseResult) -> Option<f64> {
             *endpoints.entry(&metric.endpoint).or_default() += total;
         }
     }
-    endpoints.into_values().next()
+    let replicas =
+        scenario.server.hazards.iter().any(|h| matches!(h, Hazard::Replicas(n) if *n > 1));
+    let first = endpoints.values().next().copied()?;
+    Some(if replicas { endpoints.into_values().sum() } else { first })
 }
 
 /// The client cannot have completed what the server never finished, and the
