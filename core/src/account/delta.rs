@@ -174,7 +174,7 @@ pub(super) fn between(
     let (link, reach) = end.reach();
     let Some(start) = start else {
         // With no break since its birth the value itself is what it counted.
-        let reset = reach.resets > 0 || reach.life > 0;
+        let reset = reach.resets > 0;
         let counted = if reset && link.is_some() { &reach.counted } else { &sample.parts };
         return change(counted.clone(), reset, reach.broke);
     };
