@@ -18,10 +18,12 @@
 
 use std::sync::Arc;
 
+use super::boundary::name;
 use super::elapsed::Elapsed;
 use super::quantile::quantiles;
 use super::result::{Delta, Moved};
 use super::track::{Break, Cause, Mark, Step, less};
+use crate::message::BaselineKind;
 use crate::reading::Value;
 
 /// What the parts of a sample are.
@@ -213,6 +215,12 @@ pub(super) fn between(
 }
 
 impl Change {
+    /// Of a series whose value at a boundary is no number.
+    pub(super) fn without_value(kind: BaselineKind) -> Self {
+        let why = format!("its value at {} is not a number", name(kind));
+        Self { layout: Layout::Single, parts: Err(why), reset: false, broke: None, torn: false }
+    }
+
     /// Refuses what is no histogram: buckets that agree in both readings can
     /// still have grown so that they disagree.
     fn checked(self) -> Self {

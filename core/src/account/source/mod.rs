@@ -245,7 +245,12 @@ impl SourceBook {
         entry.serial = self.serial;
         match &mut entry.history {
             History::Counted(track) => {
-                let Some(sample) = Sample::of(&series.value, track.last()) else { return };
+                let Some(sample) = Sample::of(&series.value, track.last()) else {
+                    if let Some(key) = of.mark {
+                        track.had_no_value(key);
+                    }
+                    return;
+                };
                 of.show(track, Some(&sample), born(process, series.created), self.last_read);
             }
             History::Gauge(gauge) => match &series.value {

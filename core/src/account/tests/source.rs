@@ -260,6 +260,40 @@ fn a_fall_between_two_boundaries_in_order_is_one_also_where_periodic_readings_ov
 }
 
 #[test]
+fn a_counter_that_is_no_number_at_a_boundary_has_no_delta_there() {
+    for (without, why) in [(90, [true, false]), (1110, [true, false]), (3210, [false, true])] {
+        let run = all_read(|at| {
+            vec![counter(SUCCESS, if at == without { f64::NAN } else { 100.0 + at as f64 })]
+        });
+        for (index, is_unknown) in why.into_iter().enumerate() {
+            let phase = run.phase(index);
+            let found = metric(&phase, SUCCESS).unwrap();
+            assert_eq!(found.delta.known().is_none(), is_unknown, "{without} {found:?}");
+            let line = &phase.reconciliation[0];
+            assert_eq!(line.server.is_none(), is_unknown, "{line:?}");
+            if is_unknown {
+                let at = if without == 90 { "START" } else { "END" };
+                let why = format!("its value at {at} is not a number");
+                assert_eq!(found.reason.as_deref(), Some(&*why));
+                let said = line.reason.as_deref().is_some_and(|reason| reason.contains(&why));
+                assert!(said && !phase.notes.join(" ").contains("was gone"), "{phase:?}");
+            }
+        }
+    }
+    // The same boundary read again, with a number.
+    let mut run = all_read(|at| vec![counter(SUCCESS, at as f64)]);
+    let mut before = run.readings[1].clone();
+    before.body = ReadingBody::Families(vec![counter(SUCCESS, f64::NAN)]);
+    (before.start, before.end) = (ms(1090), ms(1094));
+    run.readings.insert(1, before);
+    let found = metric(&run.phase(0), SUCCESS).unwrap();
+    assert_eq!(
+        found.delta.known().cloned().map(Moved::from).and_then(|m| m.amount()),
+        Some(1020.0)
+    );
+}
+
+#[test]
 fn a_delta_beyond_every_number_is_not_known_and_its_buckets_are_not_blamed() {
     let run = all_read(|at| vec![counter(SUCCESS, if at == 90 { -f64::MAX } else { f64::MAX })]);
     let phase = run.phase(0);

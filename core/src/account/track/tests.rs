@@ -356,6 +356,8 @@ fn a_reading_that_overlaps_more_than_is_remembered_tells_of_a_reset_that_came_be
         }
         let long = shown.read(14.5, 8, 60);
         assert_eq!(shown.moved(start, long), (reset, Some(4.5)));
+        let since_birth = shown.track.between((99, Start), (long, Start), true).unwrap();
+        assert_eq!((since_birth.reset, total(&since_birth)), (reset, Some(14.5)));
     }
 }
 
