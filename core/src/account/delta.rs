@@ -314,8 +314,8 @@ impl Change {
     /// Why there is no delta.
     pub fn delta(&self, elapsed: Option<Elapsed>) -> Result<Delta, String> {
         let mean = |sum: Option<f64>, count: Option<f64>| {
-            let mean = sum? / count.filter(|n| *n > 0.0)?;
-            Some(mean).filter(|mean| mean.is_finite())
+            // Of nothing it is not finite.
+            Some(sum? / count?).filter(|mean| mean.is_finite())
         };
         Ok(match self.moved()? {
             Moved::Counter { total } => Delta::Counter {

@@ -213,8 +213,7 @@ impl PhaseBooks {
                  request until its last record ended",
             ),
         };
-        let seconds = end.since(start).as_secs_f64();
-        (Some(seconds).filter(|s| *s > 0.0), note)
+        (Some(end.since(start).as_secs_f64()), note)
     }
 
     pub(super) fn report(
