@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::account::delta::Layout;
 use crate::account::result::Moved;
 use crate::message::BaselineKind::{End, Start};
 
@@ -461,9 +462,9 @@ fn a_histogram_with_other_buckets_in_between_counted_from_nothing() {
 #[test]
 fn the_bounds_of_a_histogram_are_kept_once() {
     let mut track = Track::default();
-    let bounds = |sample: &Sample| match &sample.layout {
-        crate::account::delta::Layout::Buckets(bounds) => bounds.clone(),
-        other => panic!("{other:?}"),
+    let bounds = |sample: &Sample| {
+        let Layout::Buckets(bounds) = &sample.layout else { panic!("{sample:?}") };
+        bounds.clone()
     };
     let first = Sample::of(&histogram(["1", "+Inf"], [1.0, 2.0]), None).unwrap();
     track.observe(Some(&first), Seen { end: Tick(5), ..Seen::default() }, None);

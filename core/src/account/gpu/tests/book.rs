@@ -62,12 +62,13 @@ fn the_error_is_by_the_highest_of_limit_power_and_what_the_counter_shows() {
 }
 
 #[test]
-fn a_reading_that_overlaps_a_boundarys_tells_of_no_fall() {
+fn a_reading_that_overlaps_a_boundarys_is_not_compared_with_the_next() {
     let (spans, mut book) = ([span(55, 200)], GpuBook::default());
     let readings = [
         (50, 50, 50_000, Some((0, Start))),
         (55, 75, 101_000, None),
-        (60, 80, 2_000, Some((0, End))),
+        (60, 80, 2_000, Some((1, Start))),
+        (100, 100, 3_000, Some((0, End))),
     ];
     for (start, end, mj, mark) in readings {
         let read = sample(end, Some(mj), 300);
