@@ -58,8 +58,13 @@ impl Seed {
 /// A uniform draw from the open interval (0, 1): 53 bits, never 0 or 1, so that
 /// its logarithm is finite.
 pub fn open01(rng: &mut impl rand_core::Rng) -> f64 {
-    let bits = rng.next_u64() >> 11;
-    (bits as f64 + 0.5) / (1_u64 << 53) as f64
+    within01(rng.next_u64())
+}
+
+fn within01(draw: u64) -> f64 {
+    let share = ((draw >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    // The highest draw rounds up to 1.
+    share.min(1.0 - f64::EPSILON / 2.0)
 }
 
 #[cfg(test)]
@@ -81,6 +86,15 @@ mod tests {
         let mut rng = Seed::root(7).child("arrivals").rng();
         let draws: Vec<u64> = (0..3).map(|_| rng.next_u64()).collect();
         insta::assert_debug_snapshot!(draws);
+    }
+
+    #[test]
+    fn the_lowest_and_the_highest_draw_are_neither_0_nor_1() {
+        let half_a_step = 0.5 / (1_u64 << 53) as f64;
+        assert_eq!([0, 1 << 10].map(within01), [half_a_step; 2]);
+        assert_eq!(within01(1 << 11), 3.0 * half_a_step);
+        let highest = within01(u64::MAX);
+        assert!(highest < 1.0 && highest > 1.0 - 3.0 * half_a_step, "{highest}");
     }
 
     #[test]

@@ -238,6 +238,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn of_two_values_of_one_key_the_later_counts() {
+        for keys in [[1, 1, 2], [1, 2, 1], [2, 1, 1]] {
+            let small: SmallMap<u8, usize> =
+                keys.into_iter().enumerate().map(|(n, key)| (key, n)).collect();
+            let last = keys.iter().rposition(|key| *key == 1);
+            assert_eq!((small.len(), small.get(&1).copied()), (2, last));
+        }
+    }
+
     proptest! {
         #[test]
         fn the_same_as_a_map(ops in prop::collection::vec((0_u8..3, 0_u8..30, any::<u8>()), 0..120)) {

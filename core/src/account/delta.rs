@@ -18,10 +18,12 @@
 
 use std::sync::Arc;
 
+use super::boundary::name;
 use super::elapsed::Elapsed;
 use super::quantile::quantiles;
 use super::result::{Delta, Moved};
 use super::track::{Break, Cause, Mark, Step, less};
+use crate::message::BaselineKind;
 use crate::reading::Value;
 
 /// What the parts of a sample are.
@@ -174,7 +176,7 @@ pub(super) fn between(
     let (link, reach) = end.reach();
     let Some(start) = start else {
         // With no break since its birth the value itself is what it counted.
-        let reset = reach.resets > 0 || reach.life > 0;
+        let reset = reach.resets > 0;
         let counted = if reset && link.is_some() { &reach.counted } else { &sample.parts };
         return change(counted.clone(), reset, reach.broke);
     };
@@ -213,6 +215,12 @@ pub(super) fn between(
 }
 
 impl Change {
+    /// Of a series whose value at a boundary is no number.
+    pub(super) fn without_value(kind: BaselineKind) -> Self {
+        let why = format!("its value at {} is not a number", name(kind));
+        Self { layout: Layout::Single, parts: Err(why), reset: false, broke: None, torn: false }
+    }
+
     /// Refuses what is no histogram: buckets that agree in both readings can
     /// still have grown so that they disagree.
     fn checked(self) -> Self {
@@ -306,8 +314,8 @@ impl Change {
     /// Why there is no delta.
     pub fn delta(&self, elapsed: Option<Elapsed>) -> Result<Delta, String> {
         let mean = |sum: Option<f64>, count: Option<f64>| {
-            let mean = sum? / count.filter(|n| *n > 0.0)?;
-            Some(mean).filter(|mean| mean.is_finite())
+            // Of nothing it is not finite.
+            Some(sum? / count?).filter(|mean| mean.is_finite())
         };
         Ok(match self.moved()? {
             Moved::Counter { total } => Delta::Counter {

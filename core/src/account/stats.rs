@@ -195,9 +195,6 @@ impl Series {
     /// is none, or where it is not known.
     pub fn at_rank(&mut self, rank: u64) -> Option<f64> {
         self.add_up();
-        if rank == 0 || rank > self.count {
-            return None;
-        }
         let [value] = self.at_ranks([rank]);
         value
     }

@@ -15,7 +15,7 @@
 //! readings in order show is at most what was counted between them, and exactly
 //! that where nothing began anew; so is what a chain of them adds up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::delta::{Change, Sample, between};
@@ -60,6 +60,8 @@ pub struct Track {
     /// What the latest reading showed, where that is none of the chain.
     unchained: Option<Point>,
     marks: BTreeMap<Key, Arc<Mark>>,
+    /// The boundaries at which it was there with a value that is no number.
+    valueless: BTreeSet<Key>,
     /// The latest mark in the chain.
     marked: Option<Arc<Mark>>,
     /// Marks aside of it that nothing came after yet.
@@ -165,6 +167,9 @@ impl Track {
     ///
     /// A histogram whose buckets disagree is compared with nothing.
     pub fn observe(&mut self, sample: Option<&Sample>, seen: Seen, mark: Option<Key>) {
+        if let Some(key) = mark {
+            self.valueless.remove(&key);
+        }
         let point = Point { sample: sample.cloned(), born: seen.born };
         let torn = point.sample.as_ref().is_some_and(|s| s.disagreement().is_some());
         let overlaps = self.links.last().is_some_and(|last| seen.start < last.latest.1);
@@ -209,6 +214,12 @@ impl Track {
         let mark = Mark { point, reach, aside: Some(Box::new(aside)) };
         self.marks.insert(key, Arc::new(mark));
         self.waiting.push(key);
+    }
+
+    /// The series was there at a boundary, with a value that is no number.
+    pub fn had_no_value(&mut self, key: Key) {
+        self.marks.remove(&key);
+        self.valueless.insert(key);
     }
 
     /// The next reading of the chain.
@@ -313,6 +324,9 @@ impl Track {
     /// complete before that of the second began.
     #[must_use]
     pub fn between(&self, first: Key, last: Key, in_order: bool) -> Option<Change> {
+        if let Some(key) = [first, last].iter().find(|key| self.valueless.contains(key)) {
+            return Some(Change::without_value(key.1));
+        }
         let last = self.marks.get(&last)?;
         let sample = last.point.sample.as_ref()?;
         Some(between(self.marks.get(&first).map(|m| &**m), (last, sample), in_order))

@@ -206,6 +206,21 @@ fn what_load_moves_is_seen_and_named() {
     }
     assert_eq!(moved(&[], &base), ["done", "ttft"]);
     assert_eq!(moved(&base, &[]), ["done", "ttft"]);
+    let mut turned = base.to_vec();
+    turned.reverse();
+    assert_eq!(moved(&base, &turned), Vec::<String>::new(), "in another order");
+    let summary = |sum, count| {
+        let value = Value::Summary { sum: Some(sum), count: Some(count) };
+        let series = vec![Series { labels: BTreeMap::new(), created: None, value }];
+        [Family { name: "s".to_owned(), kind: FamilyType::Summary, series }]
+    };
+    assert_eq!(moved(&summary(1.0, 2.0), &summary(1.0, 2.0)), Vec::<String>::new());
+    assert_eq!(moved(&summary(1.0, 2.0), &summary(1.5, 2.0)), ["s"]);
+    assert_eq!(moved(&summary(1.0, 2.0), &summary(1.0, 3.0)), ["s"]);
+    let mut bound = histogram("ttft", 2.0, 1.5);
+    let Value::Histogram(other) = &mut bound.series[0].value else { panic!("{bound:?}") };
+    other.buckets[0].0 = "2".to_owned();
+    assert_eq!(moved(&[bound], &[histogram("ttft", 2.0, 1.5)]), ["ttft"]);
     let nan = [counter("done", f64::NAN)];
     assert_eq!(moved(&nan, &nan), Vec::<String>::new());
 }

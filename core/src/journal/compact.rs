@@ -287,6 +287,22 @@ mod tests {
     }
 
     #[test]
+    fn flags_that_no_record_has_are_refused() {
+        // Long enough for whatever they announce.
+        let read = |flags: u64| {
+            let numbers = postcard::to_allocvec(&flags).unwrap();
+            let bytes = [numbers, vec![0; 2 * MOST]].concat();
+            postcard::take_from_bytes::<Compact>(&bytes).map(|(record, _)| record.0)
+        };
+        assert_eq!(read(0).map(|r| r.outcome), Ok(Outcome::Completed));
+        assert!(read(1 << REASONED).is_ok() && read(1 << ANSWERED).is_ok());
+        let outcome = OUTCOMES.len() as u64;
+        for flags in [outcome, 1 << REASONED | 1 << ANSWERED, 1 << (REASONING + 1), 1 << 63] {
+            assert!(read(flags).is_err(), "{flags:#x}");
+        }
+    }
+
+    #[test]
     fn an_outcomes_code_is_its_place() {
         for (place, outcome) in OUTCOMES.into_iter().enumerate() {
             assert_eq!(code(outcome), place as u64);

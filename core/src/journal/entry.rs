@@ -231,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn single_bytes_stand_in_an_input_as_the_others_do() {
+        let input = (Some(7_u8), true, None::<u32>, "text".to_owned());
+        let bytes = encode_input(&input).unwrap();
+        assert_eq!(bytes, [&[1, 7, 1, 0, 4], &b"text"[..]].concat());
+        assert_eq!(decode_input(&bytes), Ok(input.clone()));
+        assert_eq!(digest(&[input]), Ok(crc32fast::hash(&[&[1], &bytes[..]].concat())));
+    }
+
+    #[test]
     fn an_input_with_bytes_left_over_is_refused() {
         let mut bytes = encode_input(&7_u32).unwrap();
         assert_eq!(decode_input::<u32>(&bytes), Ok(7));

@@ -213,8 +213,7 @@ impl PhaseBooks {
                  request until its last record ended",
             ),
         };
-        let seconds = end.since(start).as_secs_f64();
-        (Some(seconds).filter(|s| *s > 0.0), note)
+        (Some(end.since(start).as_secs_f64()), note)
     }
 
     pub(super) fn report(
@@ -338,7 +337,7 @@ impl PhaseBooks {
                 "{refused} records of credits beyond the {sent} that were sent: not counted"
             ));
         }
-        notes.extend(duration_note.filter(|_| records > 0).map(str::to_owned));
+        notes.extend(duration_note.map(str::to_owned));
         let usage = |what: &str, unknown: u64| {
             format!(
                 "the server sent no usage with {what} tokens for {unknown} of {completed} completed \

@@ -75,7 +75,7 @@ pub(super) enum Value {
 /// What a whole phase comes to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
-    /// From the phase's start to its end, in seconds; above 0.
+    /// From the phase's start to its end, in seconds. A rate over 0 s is not finite: no value.
     pub(super) seconds: Option<f64>,
     /// Requests with a record.
     pub(super) sent: u64,

@@ -390,6 +390,9 @@ mod tests {
         assert_eq!("START".parse(), Ok(BaselineKind::Start));
         assert_eq!("End".parse(), Ok(BaselineKind::End));
         assert!("stop".parse::<BaselineKind>().is_err());
+        for kind in [BaselineKind::Start, BaselineKind::End] {
+            assert_eq!(kind.to_string().parse(), Ok(kind), "as it is shown");
+        }
     }
 
     #[test]

@@ -23,12 +23,12 @@ impl RunPlan {
             ));
         }
         let most = most(&search);
-        let mut probes = 0;
+        let mut has_probe = false;
         for (index, phase) in self.phases.iter().enumerate() {
             if phase.kind != PhaseKind::Profiling {
                 continue;
             }
-            probes += 1;
+            has_probe = true;
             if !is_probe(phase, &search, most) {
                 return Err(PlanError::new(
                     format!("phases[{index}]"),
@@ -37,7 +37,7 @@ impl RunPlan {
                 ));
             }
         }
-        if probes == 0 {
+        if !has_probe {
             return Err(PlanError::new("slo", "has no probe", "allow at least one"));
         }
         self.search = Some(search);

@@ -235,7 +235,8 @@ impl Case {
 
 /// `more` / `less` where that is a whole number above 1, give or take 2 %.
 fn whole_ratio(more: f64, less: f64) -> Option<u64> {
-    let ratio = (less > 0.0).then(|| more / less)?;
+    // To 0 it is in no range.
+    let ratio = more / less;
     let whole = ratio.round();
     ((2.0..1e6).contains(&whole) && (ratio - whole).abs() <= 0.02 * whole).then_some(whole as u64)
 }

@@ -245,7 +245,12 @@ impl SourceBook {
         entry.serial = self.serial;
         match &mut entry.history {
             History::Counted(track) => {
-                let Some(sample) = Sample::of(&series.value, track.last()) else { return };
+                let Some(sample) = Sample::of(&series.value, track.last()) else {
+                    if let Some(key) = of.mark {
+                        track.had_no_value(key);
+                    }
+                    return;
+                };
                 of.show(track, Some(&sample), born(process, series.created), self.last_read);
             }
             History::Gauge(gauge) => match &series.value {
@@ -507,5 +512,33 @@ impl Spans {
     fn overlap(&self, (start, end): (Tick, Tick)) -> bool {
         let after = self.0.partition_point(|(_, last)| *last <= start);
         self.0.get(after).is_some_and(|(first, _)| *first < end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_overlaps_those_that_were_taken_while_it_was() {
+        let spans =
+            |times: &[(u64, u64)]| Spans::of(times.iter().map(|(a, b)| (Tick(*a), Tick(*b))));
+        let overlaps = |spans: &Spans, a, b| spans.overlap((Tick(a), Tick(b)));
+        let two = spans(&[(30, 40), (10, 20)]);
+        for (start, end, is) in [
+            (0, 10, false),
+            (0, 11, true),
+            (19, 25, true),
+            (20, 30, false),
+            (20, 31, true),
+            (35, 36, true),
+            (5, 50, true),
+            (40, 50, false),
+        ] {
+            assert_eq!(overlaps(&two, start, end), is, "{start} {end}");
+        }
+        // A long one holds also what the short ones in it do not.
+        assert!(overlaps(&spans(&[(0, 100), (10, 20), (30, 40)]), 50, 60));
+        assert!(!overlaps(&spans(&[(0, 10), (10, 20)]), 10, 10), "of no length, where two meet");
     }
 }

@@ -131,6 +131,13 @@ mod tests {
         read(&mut processes, 20, &[], 1020.0);
         assert!(processes.restarted() && processes.several().is_none());
         assert_eq!(processes.started(&BTreeMap::new()), Some((1020.0, Some((Tick(15), Tick(25))))));
+        read(&mut processes, 25, &[], 1040.0);
+        let touching = Some((1040.0, Some((Tick(25), Tick(30)))));
+        assert_eq!(
+            processes.started(&BTreeMap::new()),
+            touching,
+            "it began when that was complete"
+        );
     }
 
     #[test]

@@ -123,6 +123,15 @@ fn a_small_value_is_not_lost_beside_large_ones_in_whatever_order() {
 }
 
 #[test]
+fn zero_is_a_value_that_a_percentile_of_many_can_be() {
+    let stats = stats_of(1, &[0.0, 0.0, 0.0, 5.0]);
+    assert_eq!(
+        (stats.p50, stats.min, stats.relative_error),
+        (Some(0.0), Some(0.0), Some(RELATIVE_ERROR))
+    );
+}
+
+#[test]
 fn a_rank_is_one_of_the_values_counted_from_one() {
     for limit in [1, 10] {
         let mut series = Series::with_limit(limit);

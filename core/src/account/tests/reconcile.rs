@@ -50,6 +50,19 @@ fn two_ledgers_that_agree_make_a_clean_phase_with_nothing_to_say() {
 }
 
 #[test]
+fn that_nothing_is_compared_is_said_where_something_was_counted() {
+    let unknown = counter("strange:things", 1.0);
+    for (family, said) in [(unknown, true), (running_gauge(0.0), false)] {
+        let mut run = Run::new(&[("steady", false, 100, 1100, 5)]);
+        for (at, kind) in [(90, Start), (1110, End)] {
+            run.read(at, Some((0, kind)), vec![family.clone()]);
+        }
+        let notes = run.phase(0).notes.join("\n");
+        assert_eq!(notes.contains("the two ledgers are not compared"), said, "{notes}");
+    }
+}
+
+#[test]
 fn foreign_traffic_contaminates_the_phase_with_both_numbers() {
     let run = run([7.0, 8.0, 8.0, 15.0], [70.0, 75.0, 75.0, 130.0]);
     let phase = run.phase(1);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::run::{End, Run, Start, URL, counter, family, ms, running_gauge, vllm};
+use crate::account::delta::Change;
 use crate::account::result::{Maybe, Moved, PhaseResult, ServerMetric, Verdict};
+use crate::account::source::{Key, SourceBook};
 use crate::message::BaselineKind;
 use crate::reading::{Family, FamilyType, Reading, ReadingBody, Series, Value};
 
@@ -178,6 +180,127 @@ fn a_reading_that_came_too_late_does_not_take_the_place_of_one_that_belongs_to_i
     let body = ReadingBody::Families(vec![counter(SUCCESS, 1500.0)]);
     run.readings.push(Reading { start, end, body, ..again });
     assert_eq!(told(&run), (Some(1110.0 - 90.0), None));
+}
+
+/// What the one counted series of a run did between two boundaries.
+fn change(run: &Run, first: Key, last: Key) -> Change {
+    let attributed = run.attributed();
+    let [source] = attributed.sources() else { panic!("{:?}", attributed.sources()) };
+    source.counted().next().unwrap().between(first, last).unwrap()
+}
+
+#[test]
+fn a_failed_reading_does_not_date_a_reset() {
+    let mut run = two_phases(vec![(90, Some((0, Start)), vec![counter(SUCCESS, 5.0)])]);
+    run.push(vllm(), URL, 600, None, ReadingBody::Error(super::run::refused()));
+    run.read(1110, Some((0, End)), vec![counter(SUCCESS, 2.0)]);
+    let said = "fell from 5 to 2 between 0.092 s and 1.112 s";
+    assert_eq!(change(&run, (0, Start), (0, End)).why_reset().as_deref(), Some(said));
+}
+
+#[test]
+fn a_reading_from_before_its_boundary_was_asked_for_does_not_keep_the_right_one_out() {
+    let steps = [(90, Start, 1.0), (1095, End, 7.0), (1110, End, 9.0)];
+    let steps = steps.map(|(at, kind, n)| (at, Some((0, kind)), vec![counter(SUCCESS, n)]));
+    let metric = metric(&two_phases(steps.into()).phase(0), SUCCESS).unwrap();
+    assert_eq!(metric.reason, None);
+    assert_eq!(Moved::from(metric.delta.known().cloned().unwrap()).amount(), Some(8.0));
+}
+
+#[test]
+fn a_fall_that_only_a_passed_over_reading_showed_is_one_where_the_series_is_then_left_out() {
+    let counted = |value| vec![counter(SUCCESS, value), running_gauge(0.0)];
+    let mut run = two_phases(vec![
+        (90, Some((0, Start)), counted(30.0)),
+        (1110, Some((0, End)), counted(40.0)),
+        // It overlaps that one, and what was the same in the next was left out there.
+        (1113, None, counted(3.0)),
+        (1150, None, vec![running_gauge(1.0)]),
+    ]);
+    run.read(1190, Some((1, Start)), counted(45.0));
+    let change = change(&run, (0, End), (1, Start));
+    assert_eq!((change.reset, change.moved().unwrap().amount()), (true, Some(45.0)));
+}
+
+#[test]
+fn what_a_periodic_reading_leaves_out_is_as_it_was_also_where_readings_overlapped() {
+    let both = |value, running| vec![counter(SUCCESS, value), running_gauge(running)];
+    let run = two_phases(vec![
+        (90, Some((0, Start)), both(30.0, 3.0)),
+        (93, None, both(30.0, 3.0)),
+        (300, None, both(32.0, 5.0)),
+        (600, None, vec![gauge("vllm:num_requests_waiting", 1.0)]),
+        (1110, Some((0, End)), both(37.0, 5.0)),
+    ]);
+    let change = change(&run, (0, Start), (0, End));
+    assert_eq!((change.reset, change.moved().unwrap().amount()), (false, Some(7.0)));
+    let running = metric(&run.phase(0), RUNNING).unwrap().stats.known().unwrap().avg;
+    // 3 from 100 ms to 300 ms, 5 up to 1100 ms.
+    assert!((running - 4.6).abs() < 0.05, "{running}");
+}
+
+#[test]
+fn a_fall_between_two_boundaries_in_order_is_one_also_where_periodic_readings_overlap_both() {
+    let mut book = SourceBook::new(URL.to_owned(), vllm(), 1, []);
+    let mut run = two_phases(Vec::new());
+    for (start, end, value, kind) in [
+        (0, 100, 8.0, None),
+        (10, 110, 9.0, Some(Start)),
+        (112, 190, 10.0, None),
+        (120, 200, 1.0, Some(End)),
+    ] {
+        let mark = kind.map(|kind| (0, kind));
+        let reading = run.read(start + 2, mark, vec![counter(SUCCESS, value)]);
+        (reading.start, reading.end) = (ms(start), ms(end));
+        book.feed(&[None], reading, mark.map(|mark| (mark, true)));
+    }
+    let change = book.counted().next().unwrap().between((0, Start), (0, End)).unwrap();
+    assert_eq!(change.moved().unwrap().amount(), Some(1.0));
+    assert!(change.reset);
+}
+
+#[test]
+fn a_counter_that_is_no_number_at_a_boundary_has_no_delta_there() {
+    for (without, why) in [(90, [true, false]), (1110, [true, false]), (3210, [false, true])] {
+        let run = all_read(|at| {
+            vec![counter(SUCCESS, if at == without { f64::NAN } else { 100.0 + at as f64 })]
+        });
+        for (index, is_unknown) in why.into_iter().enumerate() {
+            let phase = run.phase(index);
+            let found = metric(&phase, SUCCESS).unwrap();
+            assert_eq!(found.delta.known().is_none(), is_unknown, "{without} {found:?}");
+            let line = &phase.reconciliation[0];
+            assert_eq!(line.server.is_none(), is_unknown, "{line:?}");
+            if is_unknown {
+                let at = if without == 90 { "START" } else { "END" };
+                let why = format!("its value at {at} is not a number");
+                assert_eq!(found.reason.as_deref(), Some(&*why));
+                let said = line.reason.as_deref().is_some_and(|reason| reason.contains(&why));
+                assert!(said && !phase.notes.join(" ").contains("was gone"), "{phase:?}");
+            }
+        }
+    }
+    // The same boundary read again, with a number.
+    let mut run = all_read(|at| vec![counter(SUCCESS, at as f64)]);
+    let mut before = run.readings[1].clone();
+    before.body = ReadingBody::Families(vec![counter(SUCCESS, f64::NAN)]);
+    (before.start, before.end) = (ms(1090), ms(1094));
+    run.readings.insert(1, before);
+    let found = metric(&run.phase(0), SUCCESS).unwrap();
+    assert_eq!(
+        found.delta.known().cloned().map(Moved::from).and_then(|m| m.amount()),
+        Some(1020.0)
+    );
+}
+
+#[test]
+fn a_delta_beyond_every_number_is_not_known_and_its_buckets_are_not_blamed() {
+    let run = all_read(|at| vec![counter(SUCCESS, if at == 90 { -f64::MAX } else { f64::MAX })]);
+    let phase = run.phase(0);
+    let reason = metric(&phase, SUCCESS).unwrap().reason.unwrap();
+    assert_eq!(reason, "its count is not known at START or at END");
+    let notes = phase.notes.join("\n");
+    assert!(!notes.contains(&reason), "{notes}");
 }
 
 #[test]

@@ -80,6 +80,32 @@ fn an_endpoint_that_was_not_read_at_a_boundary_counts_in_the_window_that_closes_
 }
 
 #[test]
+fn a_series_that_a_boundary_lacks_is_shared_out_only_where_it_was_not_there_before() {
+    let there = |values: [Option<f64>; 3]| {
+        let (mut run, at) = seamless();
+        let families = at.map(|(_, mark)| match mark {
+            (1, Start) => values[0],
+            (2, Start) => values[1],
+            (1, End) => values[2],
+            _ => None,
+        });
+        for ((at, mark), value) in at.into_iter().zip(families) {
+            let counted = value.map(|value| counter("vllm:prompt_tokens", value));
+            let families = counted.into_iter().chain([counter(SUCCESS, 1.0)]).collect();
+            run.read(at, Some(mark), families);
+        }
+        let phase = run.phase(1);
+        let found = phase.server_metrics.iter().find(|m| m.name == "vllm:prompt_tokens").cloned();
+        let amount = |moved: Option<Moved>| moved.as_ref().and_then(Moved::amount);
+        found.map(|m| (m.reset, amount(m.own), amount(m.shared))).unwrap()
+    };
+    assert_eq!(there([Some(5.0), Some(6.0), Some(8.0)]), (false, Some(1.0), Some(2.0)));
+    assert_eq!(there([None, None, Some(5.0)]), (false, Some(0.0), Some(5.0)), "it came up later");
+    // What it counted before it was gone is not known.
+    assert_eq!(there([Some(5.0), None, Some(8.0)]), (true, None, None));
+}
+
+#[test]
 fn two_boundaries_of_one_moment_have_no_window_between_them() {
     let mut run = Run::new(&[("a", false, 100, 1000, 1), ("b", false, 1020, 2000, 1)]);
     let at = [(90, (0, Start)), (1010, (0, End)), (1010, (1, Start)), (2010, (1, End))];

@@ -5,7 +5,7 @@ use core::fmt;
 use crate::account::boundary::at;
 use crate::time::Tick;
 
-/// Start times that differ by less, in seconds, are those of one process: some
+/// Start times that differ by no more, in seconds, are those of one process: some
 /// clients compute theirs anew for each answer.
 pub(in crate::account) const SAME_START_S: f64 = 0.1;
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::account::delta::Layout;
 use crate::account::result::Moved;
 use crate::message::BaselineKind::{End, Start};
 
@@ -90,6 +91,27 @@ fn a_life_that_is_not_said_is_no_other_life() {
     let shown = follow(&[(1.0, Some(100.0), None), (2.0, None, None), (3.0, Some(200.0), None)]);
     assert!(!shown.change(0, 1).reset);
     assert!(shown.change(0, 2).reset, "what was said is remembered");
+}
+
+#[test]
+fn start_times_are_of_one_process_up_to_the_stated_difference() {
+    for (later, reset) in [(SAME_START_S, false), (SAME_START_S + 1e-9, true)] {
+        let shown = follow(&[(1.0, Some(0.0), None), (2.0, Some(later), None)]);
+        assert_eq!(shown.change(0, 1).reset, reset);
+        let shown = follow(&[(1.0, None, Some(0.0)), (2.0, None, Some(later))]);
+        assert_eq!(shown.change(0, 1).reset, reset);
+    }
+}
+
+#[test]
+fn a_reading_that_begins_when_the_one_before_is_complete_comes_after_it() {
+    let mut shown = Shown::default();
+    let start = shown.read(10.0, 0, 10);
+    let fallen = shown.read(3.0, 10, 20);
+    let end = shown.read(12.0, 20, 30);
+    assert_eq!(shown.moved(start, end), (true, Some(12.0)), "it fell to 3 in between");
+    let why = shown.change(start, fallen).why_reset().unwrap();
+    assert!(why.contains(" between "), "{why}");
 }
 
 #[test]
@@ -253,6 +275,66 @@ fn a_fall_is_seen_by_the_first_reading_that_overlaps_no_other() {
 }
 
 #[test]
+fn a_long_reading_is_compared_with_the_first_that_begins_after_it_however_late_that_is() {
+    let mut shown = Shown::default();
+    shown.read(10.0, 0, 5);
+    shown.read(12.0, 30, 40);
+    let long = shown.read(11.0, 8, 50);
+    shown.read(13.0, 45, 60);
+    shown.read(14.0, 70, 80);
+    shown.read(2.0, 90, 95);
+    let end = shown.read(20.0, 100, 105);
+    assert_eq!(shown.moved(long, end), (true, Some(3.0 + 20.0)));
+}
+
+#[test]
+fn each_of_several_readings_that_overlap_is_compared_with_what_comes_after() {
+    let mut shown = Shown::default();
+    shown.read(10.0, 0, 50);
+    let slow = [(9.0, 20, 60), (9.5, 30, 70)].map(|(value, at, end)| shown.read(value, at, end));
+    shown.read(12.0, 80, 90);
+    shown.read(1.0, 100, 110);
+    let end = shown.read(30.0, 120, 130);
+    let moved = slow.map(|slow| shown.moved(slow, end));
+    assert_eq!(moved, [(true, Some(3.0 + 30.0)), (true, Some(2.5 + 30.0))]);
+}
+
+#[test]
+fn a_fall_just_after_an_overlapping_reading_is_another_than_the_next() {
+    let mut shown = Shown::default();
+    shown.read(10.0, 0, 20);
+    let slow = shown.read(9.0, 15, 25);
+    shown.read(5.0, 30, 40);
+    let fallen = shown.read(1.0, 50, 60);
+    let end = shown.read(70.0, 70, 80);
+    assert_eq!(shown.moved(slow, fallen), (true, Some(5.0 + 1.0)));
+    assert_eq!(shown.moved(slow, end), (true, Some(5.0 + 70.0)));
+}
+
+#[test]
+fn between_readings_that_overlap_the_chain_what_it_saw_is_counted() {
+    // The chain shows 5 twice and then 1; the one before it shows 4, the one after it 2.
+    let mut shown = Shown::default();
+    shown.read(5.0, 10, 12);
+    let before = shown.read(4.0, 0, 15);
+    shown.read(5.0, 20, 25);
+    shown.read(1.0, 30, 60);
+    let after = shown.read(2.0, 40, 70);
+    assert_eq!(shown.moved(before, after), (true, Some(1.0 + 2.0)));
+}
+
+#[test]
+fn a_reading_that_began_before_every_other_shows_no_reset_of_theirs() {
+    let mut shown = Shown::default();
+    shown.track.lacked((9, Start), Tick(5), Born::default());
+    shown.read(9.0, 10, 20);
+    shown.read(1.0, 30, 40);
+    let long = shown.read(8.0, 6, 50);
+    let change = shown.track.between((9, Start), (long, Start), true).unwrap();
+    assert_eq!((change.reset, total(&change)), (false, Some(8.0)));
+}
+
+#[test]
 fn two_readings_that_overlap_have_no_fall() {
     let mut shown = Shown::default();
     let a = shown.read(6.0, 0, 20);
@@ -275,6 +357,8 @@ fn a_reading_that_overlaps_more_than_is_remembered_tells_of_a_reset_that_came_be
         }
         let long = shown.read(14.5, 8, 60);
         assert_eq!(shown.moved(start, long), (reset, Some(4.5)));
+        let since_birth = shown.track.between((99, Start), (long, Start), true).unwrap();
+        assert_eq!((since_birth.reset, total(&since_birth)), (reset, Some(14.5)));
     }
 }
 
@@ -298,6 +382,18 @@ fn a_long_reading_of_the_process_before_is_not_reset_by_a_start_that_is_forgotte
         let long = read(0, 12.0, 8, 60);
         assert_eq!(shown.moved(start, long), (reset, Some(2.0)));
     }
+}
+
+#[test]
+fn two_long_readings_of_a_process_are_not_reset_by_the_start_that_came_after() {
+    let mut shown = Shown::default();
+    shown.of(100.0, Some(5.0), 0, 8);
+    let first = shown.of(100.0, Some(6.0), 5, 10);
+    for (value, at) in [(1.0, 20), (2.0, 30), (3.0, 40), (4.0, 50)] {
+        shown.of(200.0, Some(value), at, at + 5);
+    }
+    let long = shown.of(100.0, Some(7.0), 12, 60);
+    assert_eq!(shown.moved(first, long), (false, Some(1.0)));
 }
 
 #[test]
@@ -329,6 +425,51 @@ fn a_series_that_does_not_move_shares_its_mark() {
     assert!(Arc::ptr_eq(mark(0), mark(1)));
     assert!(!Arc::ptr_eq(mark(1), mark(2)));
     assert_eq!(shown.track.links.len(), 2);
+}
+
+#[test]
+fn a_series_that_came_back_to_its_value_has_a_mark_of_its_own() {
+    let mut shown = Shown::default();
+    let start = shown.read(3.0, 0, 5);
+    let seen = Seen { start: Tick(10), end: Tick(15), ..Seen::default() };
+    shown.track.observe(Sample::single(0.0).as_ref(), seen, None);
+    let end = shown.read(3.0, 20, 25);
+    assert_eq!(shown.moved(start, end), (true, Some(3.0)));
+}
+
+/// A histogram without a sum, of two buckets.
+fn histogram(bounds: [&str; 2], values: [f64; 2]) -> crate::reading::Value {
+    let buckets = bounds.map(str::to_owned).into_iter().zip(values).collect();
+    let histogram = crate::reading::Histogram { buckets, sum: None, count: Some(values[1]) };
+    crate::reading::Value::Histogram(histogram)
+}
+
+#[test]
+fn a_histogram_with_other_buckets_in_between_counted_from_nothing() {
+    let mut track = Track::default();
+    for (place, bound, all) in [(0, "0.1", 2.0), (1, "0.2", 7.0), (2, "0.1", 9.0)] {
+        let sample = Sample::of(&histogram([bound, "+Inf"], [1.0, all]), None).unwrap();
+        let start = 10 * place as u64;
+        let seen = Seen { start: Tick(start), end: Tick(start + 5), ..Seen::default() };
+        track.observe(Some(&sample), seen, Some((place, Start)));
+    }
+    let change = track.between((0, Start), (2, Start), true).unwrap();
+    assert_eq!((change.reset, total(&change)), (true, Some(9.0)));
+    let why = change.why_reset().unwrap();
+    assert!(why.starts_with("got other buckets between"), "{why}");
+}
+
+#[test]
+fn the_bounds_of_a_histogram_are_kept_once() {
+    let mut track = Track::default();
+    let bounds = |sample: &Sample| {
+        let Layout::Buckets(bounds) = &sample.layout else { panic!("{sample:?}") };
+        bounds.clone()
+    };
+    let first = Sample::of(&histogram(["1", "+Inf"], [1.0, 2.0]), None).unwrap();
+    track.observe(Some(&first), Seen { end: Tick(5), ..Seen::default() }, None);
+    let next = Sample::of(&histogram(["1", "+Inf"], [2.0, 4.0]), track.last()).unwrap();
+    assert!(Arc::ptr_eq(&bounds(&first), &bounds(&next)));
 }
 
 #[test]

@@ -22,9 +22,8 @@ impl Step {
         (from, from_born): (Option<&Sample>, &Born),
         (to, to_born): (Option<&Sample>, &Born),
     ) -> Self {
-        let alike = |a: &Sample, b: &Sample| a.layout == b.layout && a.parts.len() == b.parts.len();
         let seen = match (from, to) {
-            (Some(from), Some(to)) if !alike(from, to) => Some(Cause::OtherBuckets),
+            (Some(from), Some(to)) if from.layout != to.layout => Some(Cause::OtherBuckets),
             (Some(from), Some(to)) => {
                 to.fall_from(&from.parts).map(|(from, to)| Cause::Fell(from, to))
             }

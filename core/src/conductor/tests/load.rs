@@ -140,14 +140,16 @@ fn one_call_issues_a_bounded_number_of_credits_and_the_rest_follows() {
 fn a_ramp_adds_slots_until_the_phase_stops_and_does_not_keep_it_from_stopping() {
     for (ramp, sent) in [(Duration::from_millis(500), 2), (Duration::from_secs(10), 1)] {
         let mut spec = closed("a", 2, 1000);
-        (spec.requests, spec.duration) = (None, secs(1));
+        // It stops at no heartbeat, which wakes it too.
+        (spec.requests, spec.duration) = (None, Some(Duration::from_millis(1_300)));
         spec.ramp = Some(ramp);
         let mut rig = Rig::begun(ungated(vec![spec]));
         rig.run_until(260 * MS);
         assert_eq!(rig.conductor.counts(0).sent, sent);
         rig.run_until(20 * S);
         let report = &rig.conductor.report().phases[0];
-        assert_eq!((report.sending_complete, report.counts.sent), (Some(Tick(S)), sent));
+        let stopped = Some(Tick(S + 300 * MS));
+        assert_eq!((report.sending_complete, report.counts.sent), (stopped, sent));
     }
 }
 

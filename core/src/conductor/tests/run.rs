@@ -96,18 +96,20 @@ fn credits_complete_is_repeated_with_every_heartbeat_until_the_shutdown() {
 
 #[test]
 fn of_two_phases_that_wait_for_the_same_the_earlier_moment_counts() {
-    let drained = |name, grace| {
+    let drained = |name, grace_ms| {
         let mut spec = closed(name, 1, 1);
-        (spec.requests, spec.duration, spec.grace) = (None, secs(1), secs(grace));
+        (spec.requests, spec.duration) = (None, secs(1));
+        spec.grace = Some(core::time::Duration::from_millis(grace_ms));
         spec
     };
-    for (first, second) in [(100, 1), (2, 100)] {
+    // At no heartbeat, which wakes it too.
+    for (first, second) in [(100_000, 1_300), (2_300, 100_000)] {
         let phases = vec![drained("a", first), seamless(drained("b", second))];
         let mut rig = Rig::begun(ungated(phases));
         // The first sends until 1 s, the second until 2 s.
         rig.run_until(90 * S);
         let (sooner, later) = if first < second { (0, 1) } else { (1, 0) };
-        assert_eq!(rig.cancelled_at(sooner), [Tick(3 * S)]);
+        assert_eq!(rig.cancelled_at(sooner), [Tick(3 * S + 300 * MS)]);
         assert_eq!(rig.cancelled_at(later), []);
     }
 }

@@ -118,6 +118,21 @@ fn a_service_that_left_comes_back_only_as_a_new_life() {
 }
 
 #[test]
+fn what_a_collector_answered_before_it_left_stands() {
+    let mut rig = Rig::ready(ALL);
+    rig.gate(0, Start);
+    rig.ack("server", 0, Start);
+    rig.status("server", ServiceStatus::Stopped);
+    assert_eq!(rig.grants(), [], "gpu is still waited for");
+    rig.ack("gpu", 0, Start);
+    let outcome = rig.granted();
+    assert_eq!(outcome.collectors.len(), 2);
+    for collector in outcome.collectors {
+        assert!(matches!(collector.status, CollectorStatus::Captured { .. }), "{collector:?}");
+    }
+}
+
+#[test]
 fn a_result_of_an_evicted_producer_is_accepted() {
     let mut rig = Rig::ready(ALL);
     rig.status("gpu", ServiceStatus::Failed { reason: "x".to_owned() });

@@ -62,6 +62,24 @@ fn the_error_is_by_the_highest_of_limit_power_and_what_the_counter_shows() {
 }
 
 #[test]
+fn a_reading_that_overlaps_a_boundarys_is_not_compared_with_the_next() {
+    let (spans, mut book) = ([span(55, 200)], GpuBook::default());
+    let readings = [
+        (50, 50, 50_000, Some((0, Start))),
+        (55, 75, 101_000, None),
+        (60, 80, 2_000, Some((1, Start))),
+        (100, 100, 3_000, Some((0, End))),
+    ];
+    for (start, end, mj, mark) in readings {
+        let read = sample(end, Some(mj), 300);
+        let times = (at(start), at(start.midpoint(end)), at(end));
+        book.observe(&spans, &read, times, mark, mark.is_some());
+    }
+    let energy = book.energy_in(&spans, 0);
+    assert!(matches!(energy, Energy::Reset(50.0, 2.0)), "{energy:?}");
+}
+
+#[test]
 fn a_value_is_bounded_by_the_next_other_value_and_not_by_itself_read_again() {
     let spans = [span(100, 200)];
     let mut book = GpuBook::default();
