@@ -145,7 +145,7 @@ fn counted(scenario: &Scenario, phase: &PhaseResult) -> Option<f64> {
         }
     }
     let replicas =
-        scenario.server.hazards.iter().any(|h| matches!(h, Hazard::Replicas(n) if *n > 1));
+        scenario.server.hazards.iter().any(|h| matches!(h, Hazard::Replicas(n) if n.get() > 1));
     let first = endpoints.values().next().copied()?;
     Some(if replicas { endpoints.into_values().sum() } else { first })
 }
