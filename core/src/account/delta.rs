@@ -92,6 +92,12 @@ impl Sample {
         }
     }
 
+    /// Its parts, in the order of its layout. One that is not known is NaN.
+    #[must_use]
+    pub fn parts(&self) -> &[f64] {
+        &self.parts
+    }
+
     /// How its buckets disagree among themselves; `None` if they do not.
     #[must_use]
     pub fn disagreement(&self) -> Option<String> {

@@ -316,7 +316,13 @@ impl Track {
     /// Whether it was there at a boundary.
     #[must_use]
     pub fn is_at(&self, key: Key) -> bool {
-        self.marks.get(&key).is_some_and(|mark| mark.point.sample.is_some())
+        self.at(key).is_some()
+    }
+
+    /// What it showed at a boundary; `None` where it was not there.
+    #[must_use]
+    pub fn at(&self, key: Key) -> Option<&Sample> {
+        self.marks.get(&key)?.sample()
     }
 
     /// What it did between two boundaries at which its source was read; `None` if it was

@@ -9,7 +9,7 @@ use phasegate_core::controller::report::ControllerReport;
 use phasegate_core::message::ReleasedBy;
 
 use super::scenario::{Scenario, Source};
-use crate::server::{Hazard, Tally};
+use crate::server::Tally;
 
 /// What a run left behind.
 pub struct Evidence<'a> {
@@ -93,7 +93,7 @@ fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Ve
         }
     }
     if scenario.collectors.contains(&Source::Server)
-        && let Some(counted) = counted(scenario, phase)
+        && let Some(counted) = counted(phase)
     {
         let sent = phase.requests.sent;
         let (completed, most) = (phase.requests.completed, most(result, phase));
@@ -102,7 +102,9 @@ fn clean(evidence: &Evidence<'_>, result: &RunResult, phase: &PhaseResult) -> Ve
         // One that an earlier phase gave up is not in this one: its START was held
         // against the tally, too.
         let (least, most) = (completed, if settled { sent } else { most });
-        if counted + 0.5 < least as f64 || counted - 0.5 > most as f64 {
+        let possible = |n: &f64| n + 0.5 >= least as f64 && n - 0.5 <= most as f64;
+        if !counted.iter().any(possible) {
+            let [counted, _] = counted;
             said(format!("the server counted {counted}, of {least} to {most} possible"));
         }
     }
@@ -134,9 +136,9 @@ fn most(result: &RunResult, phase: &PhaseResult) -> u64 {
 }
 
 /// The requests that the server says it finished within the phase, for whatever
-/// reason: by the first endpoint that says so. Collectors that each meet another
-/// replica behind one address say it together.
-fn counted(scenario: &Scenario, phase: &PhaseResult) -> Option<f64> {
+/// reason: by the first endpoint that says so, and by all of them together. Collectors
+/// may each meet another replica behind one address, or find it frozen.
+fn counted(phase: &PhaseResult) -> Option<[f64; 2]> {
     let series = phase.server_metrics.iter().filter(|metric| metric.name == "vllm:request_success");
     let mut endpoints = std::collections::BTreeMap::<&str, f64>::new();
     for metric in series {
@@ -144,10 +146,7 @@ fn counted(scenario: &Scenario, phase: &PhaseResult) -> Option<f64> {
             *endpoints.entry(&metric.endpoint).or_default() += total;
         }
     }
-    let replicas =
-        scenario.server.hazards.iter().any(|h| matches!(h, Hazard::Replicas(n) if n.get() > 1));
-    let first = endpoints.values().next().copied()?;
-    Some(if replicas { endpoints.into_values().sum() } else { first })
+    Some([endpoints.values().next().copied()?, endpoints.into_values().sum()])
 }
 
 /// The client cannot have completed what the server never finished, and the

@@ -8,6 +8,7 @@
 //! - `server`: the server's side.
 //! - `judge`: whether the two agree, and the likely cause where
 //!   they do not.
+//! - `twice`: one server that is read at two endpoints.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ use server::{Measure, Reach};
 
 mod judge;
 mod server;
+mod twice;
 
 /// What one phase's reconciliation is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -62,7 +64,18 @@ pub fn reconcile(
                     lines.push(Line { phases: names.clone(), ..line.clone() });
                 }
             }
-            place.findings = findings(&lines);
+            if let Some([one, other, family]) = twice::named_twice(attributed, *index) {
+                let note = format!(
+                    "{one} and {other} are one server, named twice: they show the same to the last \
+                     digit in everything that counts requests, {family} among it. What it counted \
+                     is in the sum of the endpoints twice; name it once."
+                );
+                for line in &mut lines {
+                    line.doubt(&note);
+                }
+                place.findings.push(Finding::new(Verdict::Contaminated, note));
+            }
+            place.findings.extend(findings(&lines));
             place.findings.extend(books.foreign(*index, &group));
             if measures.is_empty() && attributed.has_series(*index) {
                 let note = "No metric that was read is known to count requests or tokens as the \
@@ -111,6 +124,13 @@ struct Line {
 }
 
 impl Line {
+    /// A match is none: why.
+    fn doubt(&mut self, why: &str) {
+        if self.judgement.status == ReconciliationStatus::Match {
+            self.judgement = Judgement::unknown(why);
+        }
+    }
+
     fn result(self) -> Reconciliation {
         let client_max = match self.client {
             Some((least, Some(most))) if least == most => Maybe::Absent,

@@ -106,11 +106,17 @@ pub struct CountedSeries<'a> {
     baselines: &'a BTreeMap<Key, Baseline>,
 }
 
-impl CountedSeries<'_> {
+impl<'a> CountedSeries<'a> {
     /// Whether it was there at a boundary.
     #[must_use]
     pub fn is_at(&self, key: Key) -> bool {
         self.track.is_at(key)
+    }
+
+    /// The parts that it showed at a boundary; `None` where it was not there.
+    #[must_use]
+    pub fn at(&self, key: Key) -> Option<&'a [f64]> {
+        self.track.at(key).map(Sample::parts)
     }
 
     /// What it did between two boundaries at which its source was read; `None`

@@ -3,7 +3,7 @@
 use super::run::{End, Run, Start, captured, counter, ms, running_gauge, vllm};
 use crate::account::result::{Maybe, PhaseResult, Reconciliation, ReconciliationStatus, Verdict};
 use crate::message::{BaselineKind, CollectorStatus};
-use crate::reading::{Family, ReadingBody, Value};
+use crate::reading::{Family, FamilyType, Histogram, ReadingBody, Series, Value};
 
 use ReconciliationStatus::{Match, Mismatch, Unknown};
 
@@ -218,6 +218,51 @@ fn one_endpoint_that_counted_more_than_the_client_sent_says_so_where_another_was
                 assert!(why.starts_with(second), "{why}");
             }
         }
+    }
+}
+
+#[test]
+fn one_server_at_two_endpoints_is_told_by_its_times_where_the_ledgers_fit_by_chance() {
+    const TIME: &str = "vllm:e2e_request_latency_seconds";
+    let took = |count: f64, sum: f64| Family {
+        name: TIME.to_owned(),
+        kind: FamilyType::Histogram,
+        series: vec![Series {
+            labels: Default::default(),
+            created: None,
+            value: Value::Histogram(Histogram {
+                buckets: vec![("+Inf".to_owned(), count)],
+                sum: Some(sum),
+                count: Some(count),
+            }),
+        }],
+    };
+    // Of 10 requests 4 completed, and 4 are counted at each endpoint.
+    for (others, same) in [(2.123, true), (2.124, false), (2.0, false)] {
+        let mut run = Run::new(&[("steady", false, 100, 1000, 4)]);
+        let counts = &mut run.conductor.phases[0].counts;
+        (counts.sent, counts.cancelled) = (10, 6);
+        let sum = if others == 2.0 { 2.0 } else { 2.123 };
+        for (at, mark, n) in [(90, (0, Start), 0.0), (1010, (0, End), 1.0)] {
+            let families = vec![counter(SUCCESS, 4.0 * n), took(4.0 * n, sum * n)];
+            run.read(at, Some(mark), families);
+            run.read_gpu(at, Some(mark), 0);
+        }
+        let ours: Vec<_> = run.readings.iter().filter(|r| r.service == vllm()).cloned().collect();
+        for (mut reading, n) in ours.into_iter().zip([0.0, 1.0]) {
+            reading.source = "http://localhost:8000/metrics".to_owned();
+            // What counts scrapes differs, and load does not move it.
+            let scrapes = counter("http_requests", 7.0 + n);
+            let families = vec![counter(SUCCESS, 4.0 * n), took(4.0 * n, others * n), scrapes];
+            reading.body = ReadingBody::Families(families);
+            run.readings.push(reading);
+        }
+        let phase = run.phase(0);
+        let is_said = phase.notes.iter().any(|note| note.contains("are one server, named twice"));
+        assert_eq!(is_said, same, "{:?}", phase.notes);
+        let expected =
+            if same { (Unknown, Verdict::Contaminated) } else { (Match, Verdict::Clean) };
+        assert_eq!((status(&phase, SUCCESS), phase.verdict), expected, "{:?}", phase.notes);
     }
 }
 
