@@ -72,13 +72,19 @@ impl Mock {
     }
 
     /// Load that goes on for longer than any test, once `records` of its phase
-    /// `profiling` are written.
+    /// `profiling` are written, in the journal too: each file goes to the disk by itself.
     pub(crate) fn load_in_the_middle(&self, records: usize, line: &str, more: &[&str]) -> Running {
         let running = self.load(&format!("-d 600s --osl 5 {line}"), more);
         running.when("records.jsonl", |text| {
             let profiling = |line: &&str| line.starts_with("{\"phase\":\"profiling\"");
             text.lines().filter(profiling).count() > records
         });
+        let journal = running.dir().join("journal.bin");
+        let length = || std::fs::metadata(&journal).map_or(0, |file| file.len());
+        for _ in 0..2 {
+            let before = length();
+            running.when("journal.bin", |_| length() > before);
+        }
         running
     }
 
