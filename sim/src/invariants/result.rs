@@ -138,19 +138,17 @@ fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Op
         let boundary = of.find(|b| Some(b.phase_id) == phase.map(|p| p.phase_id) && b.kind == kind);
         let read = boundary.is_some_and(|b| {
             b.collectors.iter().any(|c| {
-                let status = c.status;
-                c.service_id.as_str().starts_with("server_metrics")
-                    // A reading in time whose acknowledgement was lost counts, also
-                    // where its collector was taken out for its silence, or where the
-                    // next life of it came too late to read again.
-                    && matches!(
-                        status,
-                        BoundaryStatus::Captured
-                            | BoundaryStatus::Failed
-                            | BoundaryStatus::Missing
-                            | BoundaryStatus::Late
-                            | BoundaryStatus::Evicted
-                    )
+                // A reading in time whose acknowledgement was lost counts, also where its
+                // collector was taken out for its silence, or where its next life was
+                // asked again, and too late to read.
+                let read = match c.status {
+                    BoundaryStatus::Captured
+                    | BoundaryStatus::Missing
+                    | BoundaryStatus::Late
+                    | BoundaryStatus::Evicted => true,
+                    BoundaryStatus::Failed => c.attempts > 1,
+                };
+                read && c.service_id.as_str().starts_with("server_metrics")
             })
         });
         if !read {

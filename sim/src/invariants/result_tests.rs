@@ -173,7 +173,7 @@ fn a_match_needs_numbers_that_agree_and_an_endpoint_that_was_read() {
         reason: (status != ReconciliationStatus::Match).then(|| "because".to_owned()),
         phases: vec![],
     };
-    let with = |line: Reconciliation, status: BoundaryStatus| {
+    let asked = |attempts: u32, line: Reconciliation, status: BoundaryStatus| {
         let verdict = match line.status {
             ReconciliationStatus::Mismatch => Verdict::Contaminated,
             ReconciliationStatus::Match | ReconciliationStatus::Unknown => Verdict::Clean,
@@ -185,18 +185,21 @@ fn a_match_needs_numbers_that_agree_and_an_endpoint_that_was_read() {
                     service_id: ServiceId::new("server_metrics/a"),
                     status,
                     error: None,
-                    attempts: 1,
+                    attempts,
                     reading_start_ns: None,
                     reading_end_ns: None,
                 });
             }
         })
     };
+    let with = |line, status| asked(1, line, status);
     use BoundaryStatus::{Captured, Evicted, Failed};
     use ReconciliationStatus::{Match, Mismatch, Unknown};
     assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), Captured), [""; 0]);
     // Its reading came in time, and its acknowledgement was lost.
     assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), Evicted), [""; 0]);
+    // The same, and its next life, which was asked again, had no time left.
+    assert_eq!(asked(2, line(5.0, Maybe::Absent, 5.0, Match), Failed), [""; 0]);
     assert_eq!(with(line(5.0, Maybe::Known(7.0), 6.0, Match), Captured), [""; 0]);
     assert_eq!(with(line(5.0, Maybe::Absent, 6.0, Mismatch), Captured), [""; 0]);
     assert_eq!(with(line(5.0, Maybe::Unknown, 9.0, Unknown), Failed), [""; 0]);
