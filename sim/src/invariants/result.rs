@@ -100,6 +100,10 @@ fn searched(result: &RunResult) -> Option<String> {
     (!shown).then(|| format!("the search answers {answer}, which no probe shows"))
 }
 
+fn has_deltas(phase: &PhaseResult) -> bool {
+    phase.server_metrics.iter().any(|metric| metric.delta.known().is_some())
+}
+
 /// What is wrong with a line of the reconciliation: a match whose numbers differ
 /// or that stands where no endpoint was read and settled, a mismatch whose
 /// numbers agree, something not known without a reason.
@@ -139,14 +143,14 @@ fn ledgers(result: &RunResult, phase: &PhaseResult, line: &Reconciliation) -> Op
         let read = boundary.is_some_and(|b| {
             b.collectors.iter().any(|c| {
                 // A reading in time whose acknowledgement was lost counts, also where its
-                // collector was taken out for its silence, or where its next life was
-                // asked again, and too late to read.
+                // collector was taken out for its silence, or where another life of it
+                // answered that it could not read: then it has deltas all the same.
                 let read = match c.status {
                     BoundaryStatus::Captured
                     | BoundaryStatus::Missing
                     | BoundaryStatus::Late
                     | BoundaryStatus::Evicted => true,
-                    BoundaryStatus::Failed => c.attempts > 1,
+                    BoundaryStatus::Failed => phase.is_some_and(has_deltas),
                 };
                 read && c.service_id.as_str().starts_with("server_metrics")
             })

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::invariants::testing::ms;
 use phasegate_core::account::result::{
-    BoundaryCollector, BoundaryResult, ClientResult, RequestCounts, SCHEMA_VERSION, Tool, Window,
+    BoundaryCollector, BoundaryResult, ClientResult, Delta, RequestCounts, SCHEMA_VERSION,
+    ServerMetric, Tool, Window,
 };
 use phasegate_core::controller::report::{DomainReport, Eviction};
 use phasegate_core::engines::Unit;
@@ -11,6 +12,7 @@ use phasegate_core::id::{Domain, PhaseId};
 use phasegate_core::message::BaselineKind::{End, Start};
 use phasegate_core::message::{CollectorOutcome, DomainSummary, ReadingMark};
 use phasegate_core::plan::PhaseKind;
+use phasegate_core::reading::FamilyType;
 use phasegate_core::seed::Seed;
 
 fn phase_id() -> PhaseId {
@@ -173,33 +175,50 @@ fn a_match_needs_numbers_that_agree_and_an_endpoint_that_was_read() {
         reason: (status != ReconciliationStatus::Match).then(|| "because".to_owned()),
         phases: vec![],
     };
-    let asked = |attempts: u32, line: Reconciliation, status: BoundaryStatus| {
+    let with_deltas = |deltas: &[ServerMetric], line: Reconciliation, status: BoundaryStatus| {
         let verdict = match line.status {
             ReconciliationStatus::Mismatch => Verdict::Contaminated,
             ReconciliationStatus::Match | ReconciliationStatus::Unknown => Verdict::Clean,
         };
         broken(verdict, |result, _| {
             result.phases[0].reconciliation.push(line.clone());
+            result.phases[0].server_metrics.extend_from_slice(deltas);
             for boundary in &mut result.boundaries {
                 boundary.collectors.push(BoundaryCollector {
                     service_id: ServiceId::new("server_metrics/a"),
                     status,
                     error: None,
-                    attempts,
+                    attempts: 1,
                     reading_start_ns: None,
                     reading_end_ns: None,
                 });
             }
         })
     };
-    let with = |line, status| asked(1, line, status);
+    let with = |line, status| with_deltas(&[], line, status);
     use BoundaryStatus::{Captured, Evicted, Failed};
     use ReconciliationStatus::{Match, Mismatch, Unknown};
     assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), Captured), [""; 0]);
     // Its reading came in time, and its acknowledgement was lost.
     assert_eq!(with(line(5.0, Maybe::Absent, 5.0, Match), Evicted), [""; 0]);
-    // The same, and its next life, which was asked again, had no time left.
-    assert_eq!(asked(2, line(5.0, Maybe::Absent, 5.0, Match), Failed), [""; 0]);
+    // The same, and another life of it could not read.
+    let delta = ServerMetric {
+        endpoint: "a".to_owned(),
+        name: "vllm:request_success".to_owned(),
+        kind: FamilyType::Counter,
+        labels: Default::default(),
+        delta: Maybe::Known(Delta::Counter {
+            total: 5.0,
+            rate_per_s: None,
+            rate_error_per_s: None,
+        }),
+        stats: Maybe::Absent,
+        own: None,
+        shared: None,
+        reason: None,
+        reset: false,
+    };
+    assert_eq!(with_deltas(&[delta], line(5.0, Maybe::Absent, 5.0, Match), Failed), [""; 0]);
     assert_eq!(with(line(5.0, Maybe::Known(7.0), 6.0, Match), Captured), [""; 0]);
     assert_eq!(with(line(5.0, Maybe::Absent, 6.0, Mismatch), Captured), [""; 0]);
     assert_eq!(with(line(5.0, Maybe::Unknown, 9.0, Unknown), Failed), [""; 0]);
