@@ -2,10 +2,12 @@
 //! every effect is the same, and holds every step, and the artifacts beside the
 //! journal, against the invariants.
 
+use std::io::Read;
 use std::path::Path;
 
 use phasegate_core::journal::{Journal, ReplayError, Tail};
 use phasegate_core::setup::Settings;
+use phasegate_runtime::export::journal::open_again;
 use phasegate_sim::invariants::replay::{self, Checked};
 
 use crate::args::ReplayArgs;
@@ -45,12 +47,9 @@ fn unreadable(error: &dyn std::fmt::Display) -> Failure {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    if !path.metadata().map_err(|error| unreadable(&error))?.is_file() {
-        // To read a FIFO would wait for who writes to it, and the run is over.
-        let problem = "it is not a file; whatever read it during the run has the journal";
-        return Err(Failure::Unreadable(problem.to_owned()));
-    }
-    std::fs::read(path).map_err(|error| unreadable(&error))
+    let mut bytes = Vec::new();
+    let read = open_again(path).and_then(|mut journal| journal.read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|error| unreadable(&error))
 }
 
 fn replayed(dir: &Path, path: &Path) -> Result<String, Failure> {

@@ -88,6 +88,19 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens the journal of a run that is over.
+///
+/// # Errors
+/// If it cannot be opened, or is no file: to open a FIFO would wait for who writes to it,
+/// and nobody does.
+pub fn open_again(path: &Path) -> io::Result<File> {
+    if !path.metadata()?.is_file() {
+        let problem = "it is not a file; whatever read it during the run has the journal";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    File::open(path)
+}
+
 /// The journal's file and its thread.
 #[derive(Debug)]
 pub struct JournalFile(Writer<Entry>);

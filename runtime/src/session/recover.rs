@@ -2,7 +2,7 @@
 //! killed before that was written, the result put together from its journal and
 //! its readings.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use phasegate_core::time::Tick;
 use super::error::SessionError;
 use super::finish::{self, Evidence};
 use super::origin::Origin;
+use crate::export::journal::open_again;
 
 /// A result that was read back.
 #[derive(Debug)]
@@ -128,9 +129,7 @@ fn same_run(dir: &Path, result: &RunResult) -> Result<(), RecoverError> {
     /// More than any header.
     const HEAD: u64 = 16 << 20;
     let mut head = Vec::new();
-    let path = dir.join("journal.bin");
-    let read = is_file(&path)
-        .and_then(|()| File::open(path))
+    let read = open_again(&dir.join("journal.bin"))
         .and_then(|file| file.take(HEAD).read_to_end(&mut head).map(|_| ()));
     let journal = read.ok().and_then(|()| Journal::open(&head).ok());
     match journal.and_then(|journal| Origin::of(&journal.header)) {
@@ -181,19 +180,11 @@ impl Machines {
     }
 }
 
-/// To open a FIFO would wait for who writes to it, and nobody does.
-fn is_file(path: &Path) -> io::Result<()> {
-    match fs::metadata(path)?.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
-    }
-}
-
 /// The result of a killed run.
 fn finished(dir: &Path) -> Result<RunResult, RecoverError> {
     let path = dir.join("journal.bin");
     let unreadable = |problem: String| RecoverError::Journal { path: path.clone(), problem };
-    let mut file = match is_file(&path).and_then(|()| File::open(&path)) {
+    let mut file = match open_again(&path) {
         Ok(file) => file,
         Err(error) if absent(&error) => return Err(RecoverError::NoRun(dir.to_owned())),
         Err(error) => return Err(unreadable(error.to_string())),

@@ -44,6 +44,11 @@ impl Budget {
         counts.errors > 0 && counts.errors as f64 > most * (requests - counts.cancelled) as f64
     }
 
+    /// Whether it had to be said that it is, and was not.
+    fn is_missed(&self, counts: &PhaseCounts) -> bool {
+        !self.over && !self.said && self.certain(counts)
+    }
+
     /// Whether it may be said that it is.
     fn may_be_said(&self, counts: &PhaseCounts) -> bool {
         let ended = (counts.errors + counts.completed) as f64;
@@ -112,8 +117,7 @@ impl Load {
                 }
                 ConductorEffect::Event(ConductorEvent::PhaseComplete { phase, .. }) => {
                     if let Some(phase) = self.phases.get_mut(usize::from(*phase)) {
-                        let budget = &phase.budget;
-                        if !budget.over && !budget.said && budget.certain(&phase.counts) {
+                        if phase.budget.is_missed(&phase.counts) {
                             return Err("a phase ended beyond its error budget".to_owned());
                         }
                         phase.budget.over = true;
@@ -151,8 +155,7 @@ impl Load {
             }
         }
         for (index, phase) in (0..).zip(&self.phases) {
-            let budget = &phase.budget;
-            if !budget.over && !budget.said && budget.certain(&phase.counts) {
+            if phase.budget.is_missed(&phase.counts) {
                 return Err(format!("phase {index} goes on beyond its error budget"));
             }
             let said = machine.counts(index);

@@ -106,7 +106,7 @@ impl Case {
         }
         if server < least as f64 - WHOLE {
             self.too_few(least, server)
-        } else if let Some(most) = most.filter(|most| server > *most as f64 + WHOLE) {
+        } else if let Some(most) = most.filter(|most| exceeds(server, *most)) {
             self.too_many(most, server)
         } else {
             self.fits(least, most, server)
@@ -231,6 +231,11 @@ impl Case {
                 .to_owned(),
         })
     }
+}
+
+/// Whether the server counted more than `most`.
+pub(super) fn exceeds(server: f64, most: u64) -> bool {
+    server > most as f64 + WHOLE
 }
 
 /// `more` / `less` where that is a whole number above 1, give or take 2 %.

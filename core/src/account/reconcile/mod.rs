@@ -64,7 +64,7 @@ pub fn reconcile(
                     lines.push(Line { phases: names.clone(), ..line.clone() });
                 }
             }
-            if let Some([one, other, family]) = twice::named_twice(attributed, *index) {
+            if let Some([one, other, family]) = twice::named_twice(attributed, &measures, *index) {
                 let note = format!(
                     "{one} and {other} are one server, named twice: they show the same to the last \
                      digit in everything that counts requests, {family} among it. What it counted \
@@ -193,13 +193,14 @@ impl Books<'_> {
             let start = (first, BaselineKind::Start);
             let end = (last, BaselineKind::End);
             let client = tally.bounds(measure.unit);
-            let server = reach.between(start, end);
+            let (counted, missing) = reach.at_least(start, end);
             // What some of the endpoints counted may be too much already.
-            let most = client.and_then(|(_, most)| most);
-            let at_least = Some(reach.at_least(start, end)).filter(|_| server.is_err());
-            let at_least = at_least.filter(|n| most.is_some_and(|most| *n > most as f64));
-            let missing = server.as_ref().err().filter(|_| at_least.is_some()).cloned();
-            let server = at_least.map_or(server, Ok);
+            let too_many =
+                client.and_then(|(_, most)| most).is_some_and(|most| judge::exceeds(counted, most));
+            let (server, missing) = match missing {
+                Some(why) if !too_many => (Err(why), None),
+                missing => (Ok(counted), missing),
+            };
             let case = Case {
                 unit: measure.unit,
                 client,

@@ -88,17 +88,21 @@ impl<'a> Reach<'a> {
     /// # Errors
     /// Why that is not known.
     pub(super) fn between(&self, first: Key, last: Key) -> Result<f64, String> {
-        let mut sum = 0.0;
-        for source in self.sources() {
-            sum += self.of(source, first, last)?;
-        }
-        Ok(sum)
+        let (counted, missing) = self.at_least(first, last);
+        missing.map_or(Ok(counted), Err)
     }
 
-    /// How much was counted between two boundaries at least: by the endpoints of which it is
-    /// known.
-    pub(super) fn at_least(&self, first: Key, last: Key) -> f64 {
-        self.sources().filter_map(|source| self.of(source, first, last).ok()).sum()
+    /// How much was counted between two boundaries by the endpoints of which it is known, and
+    /// why it is not known of the first other one, if there is one.
+    pub(super) fn at_least(&self, first: Key, last: Key) -> (f64, Option<String>) {
+        let (mut sum, mut missing) = (0.0, None);
+        for source in self.sources() {
+            match self.of(source, first, last) {
+                Ok(counted) => sum += counted,
+                Err(why) => missing = missing.or(Some(why)),
+            }
+        }
+        (sum, missing)
     }
 
     fn of(&self, source: &SourceBook, first: Key, last: Key) -> Result<f64, String> {

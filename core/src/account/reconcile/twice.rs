@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use super::server::Measure;
 use crate::account::attribution::Attributed;
+use crate::account::boundary::KINDS;
 use crate::account::source::{Key, SourceBook};
-use crate::engines::{Role, lookup};
-use crate::message::BaselineKind;
 
 /// What a source counts of the client's requests, at the two boundaries of a phase.
 type Counts<'a> = BTreeMap<(&'a str, &'a BTreeMap<String, String>), Ends<'a>>;
@@ -21,26 +21,25 @@ type Ends<'a> = [Option<&'a [f64]>; 2];
 /// Two endpoints that showed the same in everything that they count of requests, at
 /// both boundaries of a phase in which they counted a time that is no whole number,
 /// and a family with such a time.
-pub(super) fn named_twice(attributed: &Attributed, phase: usize) -> Option<[&str; 3]> {
-    let keys = [BaselineKind::Start, BaselineKind::End].map(|kind| (phase, kind));
-    let sources: Vec<_> =
-        attributed.sources().iter().map(|source| (source, counts(source, keys))).collect();
+pub(super) fn named_twice<'a>(
+    attributed: &'a Attributed,
+    measures: &[Measure],
+    phase: usize,
+) -> Option<[&'a str; 3]> {
+    let keys = KINDS.map(|kind| (phase, kind));
+    let sources = attributed.sources().iter();
+    let sources: Vec<_> = sources.map(|source| (source, counts(source, measures, keys))).collect();
     sources.iter().enumerate().find_map(|(place, (one, counts))| {
-        let family = counts.iter().find(|(_, ends)| took_time(ends)).map(|((name, _), _)| *name)?;
         let mut later = sources.iter().skip(place + 1);
         let (other, _) = later.find(|(_, others)| are_same(counts, others))?;
+        let family = counts.iter().find(|(_, ends)| took_time(ends)).map(|((name, _), _)| *name)?;
         Some([one.endpoint(), other.endpoint(), family])
     })
 }
 
-fn counts(source: &SourceBook, keys: [Key; 2]) -> Counts<'_> {
-    let is_counted = |name: &str| {
-        lookup(name).is_some_and(|rule| match rule.role {
-            Role::Counts(_) => true,
-            Role::Busy | Role::Moves => false,
-        })
-    };
-    let series = source.counted().filter(|series| is_counted(series.name));
+fn counts<'a>(source: &'a SourceBook, measures: &[Measure], keys: [Key; 2]) -> Counts<'a> {
+    let is_measured = |name: &str| measures.iter().any(|measure| measure.family == name);
+    let series = source.counted().filter(|series| is_measured(series.name));
     let ends = series.map(|s| ((s.name, s.labels), keys.map(|key| s.at(key))));
     ends.filter(|(_, ends)| ends.iter().any(Option::is_some)).collect()
 }

@@ -83,11 +83,9 @@ fn an_endpoint_that_was_not_read_at_a_boundary_counts_in_the_window_that_closes_
 fn a_series_that_a_boundary_lacks_is_shared_out_only_where_it_was_not_there_before() {
     let there = |values: [Option<f64>; 3]| {
         let (mut run, at) = seamless();
-        let families = at.map(|(_, mark)| match mark {
-            (1, Start) => values[0],
-            (2, Start) => values[1],
-            (1, End) => values[2],
-            _ => None,
+        let families = at.map(|(_, mark)| {
+            let place = [(1, Start), (2, Start), (1, End)].iter().position(|of| *of == mark);
+            place.and_then(|place| values[place])
         });
         for ((at, mark), value) in at.into_iter().zip(families) {
             let counted = value.map(|value| counter("vllm:prompt_tokens", value));
